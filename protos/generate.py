@@ -42,9 +42,6 @@ def main(output: str) -> None:
             [f"--mypy_out=quiet:{output}", f"--mypy_grpc_out=quiet:{output}"],
             sources,
         )
-    for stub in Path(output).rglob("*_pb2_grpc.pyi"):
-        if not stub.with_suffix(".py").exists():  # no service in that file
-            stub.unlink()
 
 
 def _protoc(inputs: list[str], outputs: list[str], sources: list[str]) -> None:
