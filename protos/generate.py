@@ -46,7 +46,9 @@ def main(output: str) -> None:
 
 def _protoc(inputs: list[str], outputs: list[str], sources: list[str]) -> None:
     environment = dict(os.environ, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *inputs, *outputs, *sources], check=True, env=environment)
+    subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", *inputs, *outputs, *sources], check=True, env=environment
+    )
 
 
 def _without_validate(descriptors: bytes) -> bytes:

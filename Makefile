@@ -1,0 +1,131 @@
+# Everything a contributor or a machine runs here. `make` alone lists the targets.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip --quiet
+
+# The interpreter .venv is made with; `make setup PYTHON=/path/to/python3` names one.
+PYTHON ?=
+# More arguments for pytest or the benchmarks: `make test ARGS="-k retry -x"`.
+ARGS ?=
+
+# What .venv was made from, so that it is only renewed when that changes.
+PACKAGES_INSTALLED := $(VENV)/.packages-installed
+PROJECT_INSTALLED := $(VENV)/.project-installed
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(PROJECT_INSTALLED) ## Make .venv with everything pinned; needs Python 3.11 or later
+
+.PHONY: demo
+demo: setup ## See a job run, lose its worker, resume, be extended and be cancelled (about a minute)
+	@$(VENV)/bin/tenure demo
+
+# One worker a processor, at most four; conftest.py says what is kept on the same one.
+.PHONY: test
+test: setup ## Run the tests
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+
+.PHONY: prove
+prove: setup ## Run the long proofs that `make test` leaves out
+	@$(PY) -m pytest -m prove --timeout 3600 $(ARGS)
+
+# Every part runs even when an earlier one failed: `make -k check`.
+.PHONY: check
+check: check-style check-types check-protos check-imports check-compose check-house ## Lint, types, protos, import rules, layout
+
+.PHONY: check-style
+check-style: setup
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check --quiet || { $(PY) -m ruff format --check; exit 1; }
+
+.PHONY: check-types
+check-types: setup
+	@$(PY) -m mypy services/tenure tests benchmarks protos/generate.py
+
+.PHONY: check-protos
+check-protos: setup
+	@$(VENV)/bin/buf lint
+	@$(VENV)/bin/buf format --diff --exit-code
+
+.PHONY: check-imports
+check-imports: setup
+	@$(VENV)/bin/lint-imports --no-cache
+
+.PHONY: check-compose
+check-compose: setup
+	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+.PHONY: check-house
+check-house: setup
+	@$(PY) -m pytest -q -n 0 tests/house
+
+.PHONY: format
+format: setup ## Format code and protos, and mend what the linter can
+	@$(PY) -m ruff check --fix --quiet || true
+	@$(PY) -m ruff format
+	@$(VENV)/bin/buf format --write
+
+.PHONY: generate
+generate: setup ## Make services/tenure/v1 and events/v1 from protos/
+	@$(PY) protos/generate.py services
+
+.PHONY: bench
+bench: setup ## Run the benchmarks (minutes; a quiet machine)
+	@$(PY) benchmarks/run.py $(ARGS)
+
+.PHONY: bench-smoke
+bench-smoke: setup ## Run every benchmark once, small: do they still work?
+	@$(PY) benchmarks/run.py --smoke $(ARGS)
+
+# Only for those who change dependencies; needs uv (https://docs.astral.sh/uv/). Pins already there are kept;
+# `make requirements ARGS=--upgrade` takes what is newest.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(ARGS)
+UV = $(firstword $(wildcard $(VENV)/bin/uv) uv)
+
+.PHONY: requirements
+requirements: ## Pin requirements/*.txt again after a change in pyproject.toml
+	@$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  | $(COMPILE) --constraints requirements/dev.txt --no-annotate - -o requirements/build.txt
+
+.PHONY: fresh
+fresh: ## Do setup, checks and tests in a copy of the tree that has nothing installed
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+	  git ls-files -z --cached --others --exclude-standard | tar --create --null --files-from - | tar --extract --directory "$$copy" && \
+	  "$$copy/.ci/run"
+
+.PHONY: clean
+clean: ## Remove .venv and every cache
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A name that exists is not enough: it may be too old, a shim without an interpreter behind it, or lack venv.
+$(PY):
+	@found=; for candidate in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    found=$$candidate; break; fi; done; \
+	if [ -z "$$found" ]; then \
+	  echo "tenure: no usable Python found (tried: $(or $(PYTHON),python3.13 python3.12 python3.11 python3))." >&2; \
+	  echo "It needs Python 3.11 or later with the venv module; on Debian and Ubuntu: apt install python3 python3-venv" >&2; \
+	  echo "Name another interpreter with: make setup PYTHON=/path/to/python3" >&2; \
+	  exit 1; fi; \
+	echo "Making $(VENV) with $$("$$found" --version)"; \
+	"$$found" -m venv --clear $(VENV)
+
+$(PACKAGES_INSTALLED): requirements/dev.txt | $(PY)
+	@echo "Installing the pinned packages into $(VENV) (about a minute, 700 MB)"
+	@$(PIP) install --require-hashes --only-binary :all: --requirement requirements/dev.txt
+	@touch $@
+
+$(PROJECT_INSTALLED): pyproject.toml $(PACKAGES_INSTALLED)
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,370 @@
+"""The one port to durable state: an append-only log of events and, in the same transaction, what they make of jobs and
+queues.
+
+An engine keeps these promises; the contract suite (`tests/store/contract.py`) checks each of them:
+
+* `commit` returns only after everything is on disk. Units gather while one commit is in flight and then share one
+  transaction; each unit succeeds or fails alone and as a whole, under a savepoint. A cancelled caller does not stop a
+  commit.
+* Positions are 1, 2, 3 … without gaps, in the order of commits; whoever has read position N never later finds N-1.
+* A stream's versions are 1, 2, 3 …; an append states the version it follows.
+* Rows of jobs, updates, attempts and queues are a fold of the log: `rebuild` gives the same bytes.
+* Readers see only what is durable.
+
+Times are wall time in integer microseconds. All methods are called on one event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tenure.domain.events import NewEvent, Outcome, RecordedEvent, Stage
+from tenure.domain.job import Job
+from tenure.domain.queue import Queue
+from tenure.domain.states import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """Events for one stream.
+
+    `expected_version` is the stream's version before them (0: a new stream). `job` or `queue` is the fold after them:
+    the caller has it anyway, and `verify` compares it with the log.
+    """
+
+    stream: str
+    expected_version: int
+    events: tuple[NewEvent, ...]
+    job: Job | None = None
+    queue: Queue | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A changing call that may be repeated: who, which RPC, its id, the digest of its message, and its answer.
+
+    `answer` is what to give to a repeat (the response without its resume token); `at_us` is when it was first given.
+    """
+
+    principal: str
+    rpc: str
+    request_id: str
+    digest: bytes
+    answer: bytes
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What one call changes: all of it or nothing."""
+
+    appends: tuple[Append, ...]
+    request: Request | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """Where a unit's events are: `first` to `last`, in the order of its appends."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredRequest:
+    """The answer that was given to a request id before. `position` is the last event of that call."""
+
+    digest: bytes
+    answer: bytes
+    position: int
+
+
+class StoreError(Exception):
+    """Something the store refuses or cannot do; the message is for the server's log, not for callers."""
+
+
+class Conflict(StoreError):
+    """The stream has moved on; read again and decide again."""
+
+    def __init__(self, stream: str, expected: int, actual: int) -> None:
+        super().__init__(f"{stream} is at version {actual}, not {expected}")
+        self.stream, self.expected, self.actual = stream, expected, actual
+
+
+class DuplicateSpecification(StoreError):
+    """A live job of the same owner has the same specification, and one of the two forbids that.
+
+    `append` is the index of the append in its unit; `job_id` the live job (it may be of the same unit).
+    """
+
+    def __init__(self, append: int, job_id: str) -> None:
+        super().__init__(f"job {job_id} has the same specification")
+        self.append, self.job_id = append, job_id
+
+
+class RequestAnswered(StoreError):
+    """The request id was used before; nothing of the unit was written."""
+
+    def __init__(self, answered: AnsweredRequest) -> None:
+        super().__init__("the request was answered before")
+        self.answered = answered
+
+
+class StorageFull(StoreError):
+    """The disk is full; nothing of the unit was written; reading goes on."""
+
+
+class StorageReadOnly(StoreError):
+    """The store can only be read; nothing of the unit was written."""
+
+
+class CommitOutcomeUnknown(StoreError):
+    """The commit may or may not be on disk. The store takes no more commits: the process is to end and start again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The end of the log. `hash` is the chain over all commits up to `position`."""
+
+    log_id: str
+    epoch: int
+    position: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateRow:
+    """One line of a job's history. `text` is what a person reads; `attempt` 0 and `worker_id` "": none."""
+
+    position: int
+    time_us: int
+    state: State
+    text: str
+    attempt: int = 0
+    worker_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One attempt. `end` is the name of the event that ended it (`Completed`, `Cancelled`, `Expired`, `Stopped`, `Lost`
+    for a JobTerminated), empty while it lives."""
+
+    number: int
+    worker_id: str
+    assigned_us: int
+    started_us: int | None = None
+    ended_us: int | None = None
+    stage: Stage = Stage.UNSPECIFIED
+    end: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    oom: bool = False
+    message: str = ""
+    beats: int = 0
+    bytes_downloaded: int = 0
+    bytes_uploaded: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJob:
+    """A job with its specification (the bytes of a `tenure.v1.JobSpecification`) and the position of its JobCreated."""
+
+    job: Job
+    specification: bytes
+    created_position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job with its history: the first 10 and last 990 updates, the first 10 and last 90 attempts."""
+
+    stored: StoredJob
+    updates: tuple[UpdateRow, ...] = ()
+    attempts: tuple[AttemptRow, ...] = ()
+    updates_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs; empty means any. `visible_to` (subject, project) limits to the jobs of an owner or their project;
+    None: all. Times are of creation: `after_us` included, `before_us` not. `labels` must all match."""
+
+    visible_to: tuple[str, str] | None = None
+    ids: frozenset[str] | None = None
+    states: frozenset[State] = frozenset()
+    created_by: str = ""
+    created_after_us: int | None = None
+    created_before_us: int | None = None
+    queue: str = ""
+    application: str = ""
+    product_id: str = ""
+    product_category: str = ""
+    product_provider: str = ""
+    hide_product_id: str = ""
+    hide_product_category: str = ""
+    hide_product_provider: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOrder:
+    """By creation (`expires` False) or by the end of the time allocation, jobs without one last; ties by creation."""
+
+    expires: bool = False
+    descending: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPage:
+    """A page of jobs; `next_key` continues after it (opaque integers), None: it was the last."""
+
+    views: tuple[JobView, ...]
+    next_key: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A queued job that may be given out: its fold and its place, `(-priority, created_position)`, smallest first."""
+
+    job: Job
+    place: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDepth:
+    """How full a queue is: jobs that wait, jobs with a worker, creation time of the oldest that waits."""
+
+    waiting: int = 0
+    active: int = 0
+    oldest_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow:
+    """A bearer token without its secret. `digest` is the SHA-256 of the secret; role is user, worker or admin."""
+
+    id: str
+    digest: bytes
+    role: str
+    subject: str
+    project: str = ""
+    queues: tuple[str, ...] = ()
+    created_us: int = 0
+    revoked_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events; empty means any. Types are class names (`JobCreated`)."""
+
+    streams: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class VerifyReport:
+    """What `verify` found: `problems` in words, the first 100 of them; none means all is well."""
+
+    position: int = 0
+    events: int = 0
+    commits: int = 0
+    jobs: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is wrong."""
+        return not self.problems
+
+
+class Store(Protocol):
+    """The port. See the module's text for what every engine promises."""
+
+    engine: str
+    """Name of the engine: memory, sqlite, postgresql."""
+
+    async def commit(self, unit: Unit) -> Committed:
+        """Append the unit's events and change the rows they change.
+
+        Raises:
+            Conflict, DuplicateSpecification, RequestAnswered: decided inside the transaction; nothing was written.
+            StorageFull, StorageReadOnly: nothing was written.
+            CommitOutcomeUnknown: see there.
+        """
+
+    def head(self) -> Head:
+        """The durable end of the log, without waiting."""
+
+    def listen(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        """Call back on the loop with the new end after each commit, before its callers resume; returns a function that
+        ends it. Only a hint: an engine with other writers also calls it for theirs, perhaps late."""
+
+    async def chain_at(self, position: int) -> tuple[int, bytes] | None:
+        """The last commit that ends at or before the position: its end and the chain hash there; (0, b"") before the
+        first; None when the position is behind the end of the log."""
+
+    async def read(
+        self, after: int, limit: int, event_filter: EventFilter | None = None
+    ) -> tuple[list[RecordedEvent], int]:
+        """At most `limit` matching events with positions above `after`, in order, and the position up to which the log
+        was looked at (so that a rare match makes progress)."""
+
+    async def read_stream(self, stream: str, after_version: int, limit: int) -> list[RecordedEvent]:
+        """At most `limit` events of a stream with versions above `after_version`, in order."""
+
+    async def load_jobs(self, ids: Sequence[str]) -> dict[str, StoredJob]:
+        """The jobs with these ids; unknown ids are left out."""
+
+    async def view_jobs(self, ids: Sequence[str]) -> dict[str, JobView]:
+        """The jobs with these ids and their histories; unknown ids are left out."""
+
+    async def browse(
+        self, job_filter: JobFilter, order: JobOrder, after: tuple[int, int] | None, limit: int, *, histories: bool
+    ) -> JobPage:
+        """A page of jobs in order, after the key of the page before; with their updates and attempts on request."""
+
+    async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
+        """Queued jobs of a queue whose `not_before` is not ahead, by place, after that place."""
+
+    async def leased(self, after_id: str, limit: int) -> list[Job]:
+        """Jobs with a live lease, by id, after that id."""
+
+    async def due(self, until_us: int, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
+        """(instant, job id) of live jobs that time alone concerns up to then, by instant: the stop signal before their
+        deadline, the deadline, the end of their grace, the end of their wait for a retry. One entry a job: the next."""
+
+    async def find_request(self, principal: str, rpc: str, request_id: str) -> AnsweredRequest | None:
+        """The answer given to this request id before."""
+
+    async def purge_requests(self, before_us: int) -> int:
+        """Forget requests answered before then; returns how many."""
+
+    async def load_queues(self) -> dict[str, Queue]:
+        """All queues by name."""
+
+    async def queue_depths(self) -> dict[str, QueueDepth]:
+        """How full each queue is; a queue without live jobs may be left out."""
+
+    async def add_token(self, token: TokenRow) -> None:
+        """Keep a token."""
+
+    async def find_token(self, digest: bytes) -> TokenRow | None:
+        """The token with this digest, revoked ones included."""
+
+    async def list_tokens(self) -> list[TokenRow]:
+        """All tokens, the oldest first."""
+
+    async def revoke_token(self, token_id: str, at_us: int) -> bool:
+        """Revoke a token; False: there is none with this id, or it was revoked before."""
+
+    def verify(self) -> AsyncIterator[VerifyReport]:
+        """Check everything: dense positions, versions, chain, projections equal to the fold. Yields the growing report
+        now and then, the last one being whole."""
+
+    def rebuild(self) -> AsyncIterator[int]:
+        """Make all rows anew from the log; yields the position reached now and then. Nobody else may use the store."""
+
+    async def close(self) -> None:
+        """Finish what is in flight and let go of everything."""
