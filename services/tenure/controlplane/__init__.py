@@ -1,0 +1,1 @@
+"""The gRPC services, and what gives out jobs and watches over them."""

@@ -85,6 +85,19 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Facets:
+    """The parts of a specification that lists of jobs are filtered by. `labels` are pairs sorted by key."""
+
+    name: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    application_name: str = ""
+    application_version: str = ""
+    product_id: str = ""
+    product_category: str = ""
+    product_provider: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobCreated:
     """A job was created."""
 
@@ -99,6 +112,7 @@ class JobCreated:
     command: str
     arguments: tuple[str, ...]
     absolute_paths: tuple[str, ...] = ()
+    facets: Facets = Facets()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ class Origin:
     absolute_paths: tuple[str, ...]
     specification_digest: bytes
     allow_duplicate: bool
+    facets: e.Facets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,7 @@ def create(job_id: str, event: e.JobCreated, time_us: int) -> Job:
         absolute_paths=event.absolute_paths,
         specification_digest=event.specification_digest,
         allow_duplicate=event.allow_duplicate,
+        facets=event.facets,
     )
     expires = None
     if terms.basis is e.Basis.CREATED and terms.time_allocation_us is not None:

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tenure.domain.events import NewEvent, Outcome, RecordedEvent, Stage
+from tenure.domain.events import NewEvent, RecordedEvent, Stage
 from tenure.domain.job import Job
 from tenure.domain.queue import Queue
 from tenure.domain.states import State

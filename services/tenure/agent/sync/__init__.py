@@ -1,0 +1,1 @@
+"""Keeping folders in step with an object store."""

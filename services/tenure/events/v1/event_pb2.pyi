@@ -448,6 +448,7 @@ class JobCreated(_message.Message):
     COMMAND_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     ABSOLUTE_PATHS_FIELD_NUMBER: _builtins.int
+    FACETS_FIELD_NUMBER: _builtins.int
     specification: _builtins.bytes
     """The specification as asked for: the bytes of a `tenure.v1.JobSpecification`."""
     specification_digest: _builtins.bytes
@@ -476,6 +477,10 @@ class JobCreated(_message.Message):
     def absolute_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Absolute folders of its sync rules; only workers that allow them get it."""
 
+    @_builtins.property
+    def facets(self) -> Global___Facets:
+        """What lists are filtered by."""
+
     def __init__(
         self,
         *,
@@ -490,14 +495,83 @@ class JobCreated(_message.Message):
         command: _builtins.str = ...,
         arguments: _abc.Iterable[_builtins.str] | None = ...,
         absolute_paths: _abc.Iterable[_builtins.str] | None = ...,
+        facets: Global___Facets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["facets", b"facets", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_paths", b"absolute_paths", "allow_duplicate", b"allow_duplicate", "arguments", b"arguments", "command", b"command", "created_by", b"created_by", "priority", b"priority", "project", b"project", "queue", b"queue", "specification", b"specification", "specification_digest", b"specification_digest", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_paths", b"absolute_paths", "allow_duplicate", b"allow_duplicate", "arguments", b"arguments", "command", b"command", "created_by", b"created_by", "facets", b"facets", "priority", b"priority", "project", b"project", "queue", b"queue", "specification", b"specification", "specification_digest", b"specification_digest", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobCreated: _TypeAlias = JobCreated  # noqa: Y015
+
+@_typing.final
+class Facets(_message.Message):
+    """The parts of a specification that lists of jobs are filtered by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    APPLICATION_NAME_FIELD_NUMBER: _builtins.int
+    APPLICATION_VERSION_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_CATEGORY_FIELD_NUMBER: _builtins.int
+    PRODUCT_PROVIDER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name for people."""
+    application_name: _builtins.str
+    """Name of the application; empty: none."""
+    application_version: _builtins.str
+    """Version of the application."""
+    product_id: _builtins.str
+    """Id of the product; empty: none."""
+    product_category: _builtins.str
+    """Category of the product."""
+    product_provider: _builtins.str
+    """Provider of the product."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        application_name: _builtins.str = ...,
+        application_version: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        product_category: _builtins.str = ...,
+        product_provider: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_name", b"application_name", "application_version", b"application_version", "labels", b"labels", "name", b"name", "product_category", b"product_category", "product_id", b"product_id", "product_provider", b"product_provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Facets: _TypeAlias = Facets  # noqa: Y015
 
 @_typing.final
 class JobAssigned(_message.Message):

@@ -1,0 +1,76 @@
+"""Waiting with a deadline on an injected clock.
+
+`asyncio.timeout` reads the loop's clock; these read the `Clock` that was passed in, so that a test or a simulation
+decides when time is over. Every task that is made here is finished before the call returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from tenure.runtime.clock import Clock
+
+T = TypeVar("T")
+
+
+async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Result of `work`, which is cancelled when it takes longer.
+
+    Raises:
+        TimeoutError: the time was over first.
+    """
+    main = asyncio.ensure_future(work)
+    timer = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait((main, timer), return_when=asyncio.FIRST_COMPLETED)
+        if main.done():
+            return main.result()
+        raise TimeoutError
+    finally:
+        await settle(main, timer)
+
+
+async def settle(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what is not done, wait for all, and look at every result so that none is reported as forgotten."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Changes:
+    """Wakes those who wait for a condition whenever something may have changed.
+
+    Checking the condition and going to sleep happen without a pause in between, so no change is missed.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._event = asyncio.Event()
+
+    def pulse(self) -> None:
+        """Something changed: all who wait look again."""
+        self._event.set()
+
+    async def until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Wait until the condition holds, at most so many seconds (None: for ever).
+
+        Returns:
+            Whether it holds.
+        """
+        if condition():
+            return True
+        if seconds is None:
+            await self._wait(condition)
+            return True
+        try:
+            await within(self._clock, max(0.0, seconds), self._wait(condition))
+        except TimeoutError:
+            return condition()
+        return True
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._event.clear()
+            await self._event.wait()
