@@ -87,7 +87,15 @@ def _processors(shape: LogFormat, *, colors: bool) -> list[Processor]:
         structlog.processors.StackInfoRenderer(),
     ]
     if shape is LogFormat.CONSOLE:
-        return [*shared, structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="time")]
+        return [
+            *shared,
+            structlog.dev.ConsoleRenderer(
+                colors=colors,
+                timestamp_key="time",
+                # Never the values of local variables: they may be secrets.
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
     return [*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
 
 

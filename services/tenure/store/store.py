@@ -94,7 +94,7 @@ class Conflict(StoreError):
 
 
 class DuplicateSpecification(StoreError):
-    """A live job of the same owner has the same specification, and one of the two forbids that.
+    """The new job forbids duplicates (`allow_duplicate` False) and a live job of the same owner has the same digest.
 
     `append` is the index of the append in its unit; `job_id` the live job (it may be of the same unit).
     """

@@ -1,0 +1,123 @@
+"""The folders of sync rules: where they may lie, and who may empty them.
+
+A relative path lies in the attempt's private directory and goes with it. An absolute one lies below a root that the
+operator allowed, outlives the attempt, and is emptied only when it carries the marker that we put there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from tenure.agent.sync import beneath
+from tenure.agent.sync.beneath import Place
+from tenure.agent.sync.keys import RESERVED
+
+MARKER = f"{RESERVED}owned"
+"""Name of the file that says: this folder's contents are ours to remove."""
+
+_MARKER_TEXT = (
+    "This folder belongs to a Tenure worker, which removes everything in it.\n"
+    "Take this file away to keep what is here; the worker then leaves the folder alone.\n"
+)
+
+
+class FolderRefused(Exception):
+    """A `local_path` that this worker does not use; the message says why and what the operator can do."""
+
+
+def resolve(local_path: str, *, private: Path, allowed: Sequence[Path] = ()) -> Place:
+    """Where a rule's `local_path` lies.
+
+    Args:
+        local_path: As in the rule.
+        private: The attempt's private directory; relative paths lie in it.
+        allowed: Roots that absolute paths may lie below.
+
+    Raises:
+        FolderRefused: Not a path that this worker allows.
+    """
+    shown = ascii(local_path)
+    if not local_path or "\0" in local_path or len(os.fsencode(local_path)) > 1024:
+        raise FolderRefused(f"The local path {shown} is empty, too long or holds a NUL.")
+    path = PurePosixPath(local_path)
+    if ".." in path.parts:
+        raise FolderRefused(f"The local path {shown} holds '..'.")
+    if any(part.startswith(RESERVED) for part in path.parts):
+        raise FolderRefused(f"The local path {shown} uses a name that starts with {RESERVED}, which is reserved.")
+    if not path.is_absolute():
+        if str(path) == "." or local_path.startswith("~"):
+            raise FolderRefused(f"The local path {shown} names no folder in the job's directory.")
+        return Place(root=private, relative=str(path))
+    # The innermost root is the one whose own symlinks the operator vouched for.
+    for root in sorted(allowed, key=lambda each: len(each.parts), reverse=True):
+        if path != PurePosixPath(root) and path.is_relative_to(root):
+            return Place(root=root, relative=str(path.relative_to(root)))
+    roots = ", ".join(str(root) for root in allowed) or "none"
+    raise FolderRefused(
+        f"The local path {shown} does not lie below a root that this worker allows (allowed: {roots}). "
+        "Use a relative path, or start the worker with --allow-root."
+    )
+
+
+def prepare(place: Place, owner: str) -> None:
+    """Make an absolute folder empty and ours.
+
+    Args:
+        place: The folder.
+        owner: One line that names the attempt, for whoever looks at the marker.
+
+    Raises:
+        FolderRefused: It holds files and no marker of ours.
+        beneath.PathRefused: It is reached through a symlink.
+    """
+
+    def own(descriptor: int) -> None:
+        names = os.listdir(descriptor)
+        if MARKER in names:
+            _empty(descriptor, but_marker=True)
+        elif names:
+            raise FolderRefused(
+                f"The folder {place.path} holds files that are not ours, so it is not emptied for a job. "
+                f"Empty it by hand, or put a file {MARKER} into it to give it away."
+            )
+        _write_marker(descriptor, owner)
+
+    beneath.in_folder(place, own, create=True)
+
+
+def clean(place: Place) -> None:
+    """Remove everything in an absolute folder that carries our marker, the marker last. Others are left alone.
+
+    Raises:
+        beneath.PathRefused: It is reached through a symlink.
+    """
+
+    def empty(descriptor: int) -> None:
+        if MARKER in os.listdir(descriptor):
+            _empty(descriptor, but_marker=True)
+            os.unlink(MARKER, dir_fd=descriptor)
+
+    try:
+        beneath.in_folder(place, empty)
+    except FileNotFoundError:
+        return
+
+
+def _empty(descriptor: int, *, but_marker: bool) -> None:
+    # The marker goes last: a folder that is half emptied when the machine stops must still be known as ours.
+    for name in os.listdir(descriptor):
+        if but_marker and name == MARKER:
+            continue
+        try:
+            os.unlink(name, dir_fd=descriptor)
+        except (IsADirectoryError, PermissionError):
+            shutil.rmtree(name, dir_fd=descriptor)
+
+
+def _write_marker(descriptor: int, owner: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(MARKER, flags, 0o644, dir_fd=descriptor), "w", encoding="utf-8") as file:
+        file.write(f"{_MARKER_TEXT}Attempt: {owner}\n")

@@ -1,0 +1,60 @@
+"""Blocking work away from the event loop, behind a port so that a simulation can run it in line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Executor
+from threading import Event
+from typing import ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Offload(Protocol):
+    """Runs a blocking function and waits for it."""
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function` returns or raises. A cancelled call still waits until the function has ended."""
+
+
+class Inline:
+    """Runs the function at once, in the event loop's own thread: for simulations."""
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function` returns or raises."""
+        return function(*args, **kwargs)
+
+
+class Threads:
+    """Runs the function in a thread of `executor`, whose size bounds how many run at once."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function` returns or raises. A cancelled call still waits until the function has ended."""
+        return await run_to_end(self._executor, lambda: function(*args, **kwargs))
+
+
+async def run_to_end(executor: Executor, function: Callable[[], T], abort: Event | None = None) -> T:
+    """Run `function` in `executor`; when cancelled, set `abort` and wait for its end before the cancellation goes on.
+
+    A thread cannot be cancelled, and one that went on unseen could still write to the store after its attempt has
+    given up the lease. The function therefore has to be bounded by itself.
+    """
+    future = asyncio.get_running_loop().run_in_executor(executor, function)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if abort is not None:
+            abort.set()
+        future.cancel()  # succeeds only where it has not begun
+        while not future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({future})
+        if not future.cancelled():
+            future.exception()  # read, so that asyncio does not report it as forgotten
+        raise

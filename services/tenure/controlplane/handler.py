@@ -1,0 +1,444 @@
+"""The one way to change a job: load it, decide, commit, tell those who follow.
+
+Commands on one job are serialised in this process; between processes the expected version decides, and a loser reads
+again and decides again. A call that has begun to commit finishes even when its caller has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from tenure.domain import commands as c
+from tenure.domain import events as e
+from tenure.domain.decide import Dated, decide, overdue
+from tenure.domain.errors import Reason, Refused
+from tenure.domain.job import Job, create, evolve
+from tenure.domain.queue import Queue, evolve_queue
+from tenure.domain.states import Phase
+from tenure.runtime.clock import Clock
+from tenure.runtime.ids import Ids
+from tenure.store.store import (
+    AnsweredRequest,
+    Append,
+    Conflict,
+    DuplicateSpecification,
+    Request,
+    RequestAnswered,
+    Store,
+    Unit,
+)
+
+TRIES = 5
+CACHED_JOBS = 100_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One command on one job. `may_see` hides jobs from callers: False is answered as if there were no such job.
+
+    `path` is the item's path in the request (`items[3]`), put before the field of a refusal.
+    """
+
+    job_id: str
+    command: c.Command
+    may_see: Callable[[Job], bool] | None = None
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKey:
+    """What makes a repeated call the same call; `digest` is the SHA-256 of its decoded message."""
+
+    principal: str
+    rpc: str
+    request_id: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one commit made of one job. `before` is None for a new job."""
+
+    before: Job | None
+    after: Job
+    events: tuple[e.NewEvent, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Executed:
+    """What came of a call: `position` is that of its last event, or the end of the log when it changed nothing.
+
+    `jobs[i]` is the job after step i; in a partial call a step that was refused has its refusal there instead.
+    `answer` is the stored answer when the call is a repeat, else what `answer` made.
+    """
+
+    position: int
+    jobs: list[Job | Refused] = field(default_factory=list)
+    answer: bytes = b""
+    repeated: bool = False
+
+
+Answer = Callable[[list[Job]], bytes]
+
+
+class Handler:
+    """Carries out commands against the store.
+
+    `beat_of` gives what was last heard of a job's live attempt (set by whoever keeps the leases); observers are called
+    after each commit, in the order of the log for any one job.
+    """
+
+    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._cache: OrderedDict[str, Job] = OrderedDict()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._queue_lock = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._observers: list[Callable[[Change], None]] = []
+        self._queue_observers: list[Callable[[Queue], None]] = []
+        self.queues: dict[str, Queue] = {}
+        self.beat_of: Callable[[Job], c.Beat | None] = lambda job: None
+
+    async def load(self) -> None:
+        """Read the queues; once, before anything else."""
+        self.queues = await self._store.load_queues()
+
+    def observe(self, observer: Callable[[Change], None]) -> None:
+        """Have every change of a job told to `observer`."""
+        self._observers.append(observer)
+
+    def observe_queues(self, observer: Callable[[Queue], None]) -> None:
+        """Have every change of a queue told to `observer`."""
+        self._queue_observers.append(observer)
+
+    async def execute(
+        self,
+        steps: Sequence[Step],
+        *,
+        actor: str,
+        request: RequestKey | None = None,
+        answer: Answer | None = None,
+        partial: bool = False,
+    ) -> Executed:
+        """Carry out commands, in order: all or none, or with `partial` each for itself.
+
+        Several steps may name one job; each sees what the ones before made of it.
+
+        Raises:
+            Refused: (not partial) the first refusal; JOB_NOT_FOUND; VERSION_CONFLICT after five lost races.
+            StoreError: as `Store.commit`.
+        """
+        if request is not None and (known := await self._answered(request)):
+            return known
+        return await self._to_the_end(self._execute(steps, actor, request, answer, partial=partial))
+
+    async def dry_run(self, steps: Sequence[Step]) -> list[Job]:
+        """The jobs that `execute` would make, without making them. Raises as it would."""
+        jobs = await self._load(steps, partial=False)
+        return [job for job in self._decide_all(steps, jobs, partial=False).outcomes if isinstance(job, Job)]
+
+    async def create(
+        self,
+        created: Sequence[e.JobCreated],
+        *,
+        actor: str,
+        request: RequestKey | None = None,
+        answer: Callable[[list[str]], bytes] | None = None,
+    ) -> Executed:
+        """Create jobs, all or none, in order.
+
+        Raises:
+            Refused: DUPLICATE_JOB with the id of the live job and the path of the item.
+            StoreError: as `Store.commit`.
+        """
+        if request is not None and (known := await self._answered(request)):
+            return known
+        return await self._to_the_end(self._create(created, actor, request, answer))
+
+    async def configure_queue(self, name: str, event: e.QueueEvent, *, actor: str) -> Queue:
+        """Append an event to a queue's stream, unless it says what is so already."""
+        return await self._to_the_end(self._configure_queue(name, event, actor))
+
+    async def get(self, job_id: str) -> Job | None:
+        """A job as it is now, or None."""
+        if (job := self._cache.get(job_id)) is not None:
+            return job
+        stored = (await self._store.load_jobs([job_id])).get(job_id)
+        return stored.job if stored else None
+
+    async def finish(self) -> None:
+        """Wait for everything that has begun."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    # --- the inside -------------------------------------------------------------------------------------------------
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        # The caller may be cancelled at any time (its client has gone); what was begun is carried through, so that the
+        # cache and the observers hear of every commit.
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody else is to be told
+
+    async def _answered(self, request: RequestKey) -> Executed | None:
+        known = await self._store.find_request(request.principal, request.rpc, request.request_id)
+        return _replay(request, known) if known else None
+
+    async def _execute(
+        self, steps: Sequence[Step], actor: str, request: RequestKey | None, answer: Answer | None, *, partial: bool
+    ) -> Executed:
+        async with AsyncExitStack() as held:
+            for job_id in sorted({step.job_id for step in steps}):
+                await held.enter_async_context(self._lock(job_id))
+            for _ in range(TRIES):
+                jobs = await self._load(steps, partial=partial)
+                try:
+                    decided = self._decide_all(steps, jobs, partial=partial)
+                except Refused:
+                    await self._commit_overdue(jobs, actor)
+                    raise
+                try:
+                    return await self._commit(decided, actor, request, answer)
+                except Conflict:
+                    for job_id in jobs:
+                        self._cache.pop(job_id, None)
+                except RequestAnswered as known:
+                    assert request is not None
+                    return _replay(request, known.answered)
+        raise Refused(Reason.VERSION_CONFLICT, "other changes of the job kept coming first; read it again and retry")
+
+    async def _load(self, steps: Sequence[Step], *, partial: bool) -> dict[str, Job]:
+        wanted = {step.job_id for step in steps}
+        jobs = {job_id: job for job_id in wanted if (job := self._cache.get(job_id)) is not None}
+        missing = sorted(wanted - jobs.keys())
+        if missing:
+            for job_id, stored in (await self._store.load_jobs(missing)).items():
+                jobs[job_id] = stored.job
+        if not partial:
+            for step in steps:
+                if (job := jobs.get(step.job_id)) is None or (step.may_see and not step.may_see(job)):
+                    raise not_found()
+        return jobs
+
+    def _decide_all(self, steps: Sequence[Step], jobs: dict[str, Job], *, partial: bool) -> _Decided:
+        now_us = self._clock.wall_us()
+        decided = _Decided(before=jobs, after=dict(jobs))
+        for step in steps:
+            job = decided.after.get(step.job_id)
+            if job is None or (step.may_see and not step.may_see(job)):
+                decided.outcomes.append(not_found())
+                continue
+            beat = self.beat_of(job) if job.lease is not None else None
+            try:
+                dated = decide(job, step.command, now_us, beat)
+            except Refused as refused:
+                if not partial:
+                    raise Refused(
+                        refused.reason,
+                        refused.message,
+                        field=_join(step.path, refused.field),
+                        metadata={**refused.metadata, "job_id": step.job_id},
+                    ) from refused
+                decided.add(job, overdue(job, now_us, beat))
+                decided.outcomes.append(refused)
+            else:
+                decided.outcomes.append(decided.add(job, dated))
+        return decided
+
+    async def _commit_overdue(self, jobs: dict[str, Job], actor: str) -> None:
+        # A refused command leaves no trace, but what time has done is a fact that it has brought to light.
+        decided = self._decide_all(
+            [Step(job_id=job_id, command=c.Tick()) for job_id in sorted(jobs)], jobs, partial=True
+        )
+        if decided.events:
+            try:
+                await self._commit(decided, "server", None, None)
+            except Conflict:
+                for job_id in jobs:
+                    self._cache.pop(job_id, None)
+
+    async def _commit(
+        self, decided: _Decided, actor: str, request: RequestKey | None, answer: Answer | None
+    ) -> Executed:
+        body = b""
+        if answer is not None:
+            body = answer([job for job in decided.outcomes if isinstance(job, Job)])
+        if not decided.events:
+            return Executed(position=self._store.head().position, jobs=decided.outcomes, answer=body)
+        changes: list[Change] = []
+        appends: list[Append] = []
+        for job_id, dated in decided.events.items():
+            events = self._envelopes(dated, actor)
+            before, after = decided.before[job_id], decided.after[job_id]
+            changes.append(Change(before=before, after=after, events=events))
+            appends.append(
+                Append(stream=e.job_stream(job_id), expected_version=before.version, events=events, job=after)
+            )
+        committed = await self._store.commit(Unit(appends=tuple(appends), request=self._request(request, body)))
+        self._tell(changes)
+        return Executed(position=committed.last, jobs=decided.outcomes, answer=body)
+
+    async def _create(
+        self,
+        created: Sequence[e.JobCreated],
+        actor: str,
+        request: RequestKey | None,
+        answer: Callable[[list[str]], bytes] | None,
+    ) -> Executed:
+        now_us = self._clock.wall_us()
+        job_ids = [self._ids.new() for _ in created]  # all of them before any event id, in order
+        body = answer(job_ids) if answer else b""
+        changes: list[Change] = []
+        appends: list[Append] = []
+        for job_id, event in zip(job_ids, created, strict=True):
+            events = self._envelopes([(now_us, event)], actor)
+            job = create(job_id, event, now_us)
+            changes.append(Change(before=None, after=job, events=events))
+            appends.append(Append(stream=e.job_stream(job_id), expected_version=0, events=events, job=job))
+        try:
+            committed = await self._store.commit(Unit(appends=tuple(appends), request=self._request(request, body)))
+        except RequestAnswered as known:
+            assert request is not None
+            return _replay(request, known.answered)
+        except DuplicateSpecification as duplicate:
+            raise Refused(
+                Reason.DUPLICATE_JOB,
+                f"job {duplicate.job_id} has the same specification and has not ended",
+                field=f"items[{duplicate.append}].specification",
+                metadata={"job_id": duplicate.job_id},
+            ) from duplicate
+        self._tell(changes)
+        return Executed(position=committed.last, jobs=[change.after for change in changes], answer=body)
+
+    async def _configure_queue(self, name: str, event: e.QueueEvent, actor: str) -> Queue:
+        async with self._queue_lock:
+            for _ in range(TRIES):
+                before = self.queues.get(name)
+                if before is not None and _says_nothing_new(before, event):
+                    return before
+                now_us = max(self._clock.wall_us(), before.last_us if before else 0)
+                after = evolve_queue(before, name, event, now_us)
+                new = e.NewEvent(event_id=self._ids.new(), time_us=now_us, actor=actor, payload=event)
+                append = Append(
+                    stream=e.queue_stream(name),
+                    expected_version=before.version if before else 0,
+                    events=(new,),
+                    queue=after,
+                )
+                try:
+                    await self._store.commit(Unit(appends=(append,)))
+                except Conflict:
+                    self.queues = await self._store.load_queues()
+                    continue
+                self.queues[name] = after
+                for observer in self._queue_observers:
+                    observer(after)
+                return after
+        raise Refused(Reason.VERSION_CONFLICT, "other changes of the queue kept coming first; retry")
+
+    def _envelopes(self, dated: Iterable[Dated], actor: str) -> tuple[e.NewEvent, ...]:
+        # A lease is named by the id of its JobAssigned, so that event brings its own.
+        return tuple(
+            e.NewEvent(
+                event_id=event.lease_id if isinstance(event, e.JobAssigned) else self._ids.new(),
+                time_us=time_us,
+                actor=actor,
+                payload=event,
+            )
+            for time_us, event in dated
+        )
+
+    def _request(self, key: RequestKey | None, body: bytes) -> Request | None:
+        if key is None:
+            return None
+        return Request(
+            principal=key.principal,
+            rpc=key.rpc,
+            request_id=key.request_id,
+            digest=key.digest,
+            answer=body,
+            at_us=self._clock.wall_us(),
+        )
+
+    def _tell(self, changes: list[Change]) -> None:
+        for change in changes:
+            job = change.after
+            if job.phase is Phase.FINAL:
+                self._cache.pop(job.id, None)
+            else:
+                self._cache[job.id] = job
+                self._cache.move_to_end(job.id)
+        while len(self._cache) > CACHED_JOBS:
+            self._cache.popitem(last=False)
+        for change in changes:
+            for observer in self._observers:
+                observer(change)
+
+    def _lock(self, job_id: str) -> asyncio.Lock:
+        lock = self._locks.get(job_id)
+        if lock is None:
+            lock = self._locks[job_id] = asyncio.Lock()
+        return lock
+
+
+@dataclass(slots=True, kw_only=True)
+class _Decided:
+    """Jobs before and after, the events between, and what each step came to."""
+
+    before: dict[str, Job]
+    after: dict[str, Job]
+    events: dict[str, list[Dated]] = field(default_factory=dict)
+    outcomes: list[Job | Refused] = field(default_factory=list)
+
+    def add(self, job: Job, dated: list[Dated]) -> Job:
+        for time_us, event in dated:
+            job = evolve(job, event, time_us)
+        if dated:
+            self.events.setdefault(job.id, []).extend(dated)
+            self.after[job.id] = job
+        return job
+
+
+def not_found() -> Refused:
+    """The answer for a job that does not exist or that the caller may not see: the same to the byte, so without id."""
+    return Refused(Reason.JOB_NOT_FOUND, "there is no such job, or you may not see it")
+
+
+def _replay(request: RequestKey, known: AnsweredRequest) -> Executed:
+    if known.digest != request.digest:
+        raise Refused(
+            Reason.REQUEST_ID_REUSED,
+            f"the request id {request.request_id} was used for another request; take a new one",
+            field="request_id",
+        )
+    return Executed(position=known.position, answer=known.answer, repeated=True)
+
+
+def _says_nothing_new(queue: Queue, event: e.QueueEvent) -> bool:
+    match event:
+        case e.QueueConfigured():
+            return queue.configured == event
+        case e.QueuePaused():
+            return queue.paused
+        case e.QueueResumed():
+            return not queue.paused
+
+
+def _join(path: str, name: str) -> str:
+    return ".".join(part for part in (path, name) if part)

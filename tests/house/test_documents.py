@@ -1,0 +1,81 @@
+"""Documents and files of commands do not lie: links lead somewhere, and every command named exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+from tests.house.tree import ROOT, read, text_files
+
+DOCUMENTS = [path for path in text_files() if path.endswith(".md")]
+TARGETS = {"help", "setup", "demo", "test", "check", "generate", "bench", "prove"}
+
+
+def _targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+
+
+def test_relative_links_lead_to_files() -> None:
+    assert {path: broken for path in DOCUMENTS if (broken := _broken_links(path))} == {}
+
+
+def _broken_links(path: str) -> list[str]:
+    prose = re.sub(r"^```.*?^```", "", read(path), flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose)
+    here = (ROOT / path).parent
+    return [link for link in links if not re.match(r"[a-z]+:", link) and not (here / link).exists()]
+
+
+def test_links_within_a_document_lead_to_headings() -> None:
+    assert {path: broken for path in DOCUMENTS if (broken := _broken_anchors(path))} == {}
+
+
+def _broken_anchors(path: str) -> list[str]:
+    headings = re.findall(r"^#+ +(.+)$", read(path), re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return [link for link in re.findall(r"\]\(#([^)]+)\)", read(path)) if link not in anchors]
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    """In `code` and at the start of a line, several targets in one command included."""
+    command = re.compile(r"(?:^ *|`)make((?: [a-z][a-z-]*)+)(?: *#.*| [^a-z].*|`.*)?$", re.MULTILINE)
+    named = {
+        (path, target)
+        for path in [*DOCUMENTS, ".ci/run"]
+        for targets in command.findall(read(path))
+        for target in targets.split()
+    }
+    assert named
+    assert {one for one in named if one[1] not in _targets()} == set()
+
+
+def test_make_alone_lists_what_there_is() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    result = subprocess.run(["make"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=True)
+    listed = set(re.findall(r"^ +make ([a-z-]+) +\S", result.stdout, re.MULTILINE))
+    assert listed >= TARGETS
+    assert listed <= _targets()
+
+
+def test_readme_names_the_two_commands() -> None:
+    assert {"make demo", "make test"} <= set(re.findall(r"^(make [a-z]+)", read("README.md"), re.MULTILINE))
+
+
+def test_ci_runs_the_checks_and_the_test_command_of_the_readme() -> None:
+    lines = [line.strip() for line in read(".ci/run").splitlines()]
+    assert "make check" in lines
+    assert "make test" in lines
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_the_licence_is_whole() -> None:
+    licence = read("LICENSE")
+    assert "Apache License" in licence
+    assert "END OF TERMS AND CONDITIONS" in licence
+
+
+def test_the_changelog_knows_this_version() -> None:
+    version = re.search(r'^version = "([^"]+)"', read("pyproject.toml"), re.MULTILINE)
+    assert version is not None
+    assert f"## [{version.group(1)}]" in read("CHANGELOG.md")
