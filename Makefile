@@ -23,18 +23,19 @@ help: ## Show this list
 
 .PHONY: setup
 setup: $(PROJECT_INSTALLED) ## Make .venv with everything pinned; needs Python 3.11 or later
+	@echo "Ready. Next: make demo, or .venv/bin/tenure --help"
 
 .PHONY: demo
-demo: setup ## See a job run, lose its worker, resume, be extended and be cancelled (about a minute)
+demo: $(PROJECT_INSTALLED) ## See a job run, lose its worker, resume, be extended and be cancelled (about a minute)
 	@$(VENV)/bin/tenure demo
 
-# One worker a processor, at most four; conftest.py says what is kept on the same one.
+# One worker a processor, at most four; whole files, in the order that tests/conftest.py gives them.
 .PHONY: test
-test: setup ## Run the tests
-	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+test: $(PROJECT_INSTALLED) ## Run the tests
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: prove
-prove: setup ## Run the long proofs that `make test` leaves out
+prove: $(PROJECT_INSTALLED) ## Run the long proofs that `make test` leaves out
 	@$(PY) -m pytest -m prove --timeout 3600 $(ARGS)
 
 # Every part runs even when an earlier one failed: `make -k check`.
@@ -42,47 +43,47 @@ prove: setup ## Run the long proofs that `make test` leaves out
 check: check-style check-types check-protos check-imports check-compose check-house ## Lint, types, protos, import rules, layout
 
 .PHONY: check-style
-check-style: setup
+check-style: $(PROJECT_INSTALLED)
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check --quiet || { $(PY) -m ruff format --check; exit 1; }
 
 .PHONY: check-types
-check-types: setup
+check-types: $(PROJECT_INSTALLED)
 	@$(PY) -m mypy services/tenure tests benchmarks protos/generate.py
 
 .PHONY: check-protos
-check-protos: setup
+check-protos: $(PROJECT_INSTALLED)
 	@$(VENV)/bin/buf lint
 	@$(VENV)/bin/buf format --diff --exit-code
 
 .PHONY: check-imports
-check-imports: setup
-	@$(VENV)/bin/lint-imports --no-cache
+check-imports: $(PROJECT_INSTALLED)
+	@$(VENV)/bin/lint-imports --no-cache --no-logo
 
 .PHONY: check-compose
-check-compose: setup
+check-compose: $(PROJECT_INSTALLED)
 	@$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 .PHONY: check-house
-check-house: setup
+check-house: $(PROJECT_INSTALLED)
 	@$(PY) -m pytest -q -n 0 tests/house
 
 .PHONY: format
-format: setup ## Format code and protos, and mend what the linter can
+format: $(PROJECT_INSTALLED) ## Format code and protos, and mend what the linter can
 	@$(PY) -m ruff check --fix --quiet || true
 	@$(PY) -m ruff format
 	@$(VENV)/bin/buf format --write
 
 .PHONY: generate
-generate: setup ## Make services/tenure/v1 and events/v1 from protos/
+generate: $(PROJECT_INSTALLED) ## Make services/tenure/v1 and events/v1 from protos/
 	@$(PY) protos/generate.py services
 
 .PHONY: bench
-bench: setup ## Run the benchmarks (minutes; a quiet machine)
+bench: $(PROJECT_INSTALLED) ## Run the benchmarks (minutes; a quiet machine)
 	@$(PY) benchmarks/run.py $(ARGS)
 
 .PHONY: bench-smoke
-bench-smoke: setup ## Run every benchmark once, small: do they still work?
+bench-smoke: $(PROJECT_INSTALLED) ## Run every benchmark once, small: do they still work?
 	@$(PY) benchmarks/run.py --smoke $(ARGS)
 
 # Only for those who change dependencies; needs uv (https://docs.astral.sh/uv/). Pins already there are kept;
@@ -122,7 +123,7 @@ $(PY):
 	"$$found" -m venv --clear $(VENV)
 
 $(PACKAGES_INSTALLED): requirements/dev.txt | $(PY)
-	@echo "Installing the pinned packages into $(VENV) (about a minute, 700 MB)"
+	@echo "Installing the pinned packages into $(VENV) (about a minute, 500 MB)"
 	@$(PIP) install --require-hashes --only-binary :all: --requirement requirements/dev.txt
 	@touch $@
 

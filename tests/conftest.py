@@ -1,4 +1,4 @@
-"""What every test shares: Hypothesis profiles, and which tests stay together when they run in parallel."""
+"""What every test shares: Hypothesis profiles, and the order of files when they run in parallel."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the process-starting tests of one file on one worker, so that they start a store or a server once.
+    """Begin with the files that start processes.
 
-    They come first, because they are the long ones and a long one at the end would be waited for alone. Every other
-    test goes to whichever worker is free.
+    `make test` gives whole files to its workers, in this order, so that a file starts its server or object store once.
+    Those files are the long ones, and a long one at the end would be waited for alone.
     """
-    for item in items:
-        if item.get_closest_marker("processes") and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path.name)))
-    items.sort(key=lambda item: item.get_closest_marker("processes") is None)
+    starting = {item.path for item in items if item.get_closest_marker("processes")}
+    items.sort(key=lambda item: item.path not in starting)

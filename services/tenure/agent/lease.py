@@ -1,7 +1,7 @@
 """A lease as its holder sees it: until when it may write, and whether it is over.
 
-The holder counts from the instant at which it *sent* the last beat that was acknowledged, never from the answer, so that
-it always thinks its lease shorter than the server does. After `FENCE` of the lease it stops writing by itself.
+The holder counts from the instant at which it *sent* the last beat that was acknowledged, never from the answer, so
+that it always thinks its lease shorter than the server does. After `FENCE` of the lease it stops writing by itself.
 Pure: instants are arguments, nanoseconds of one monotonic clock.
 """
 
@@ -51,11 +51,6 @@ class Lease:
     def lose(self) -> None:
         """The server said that it is over."""
         self.lost = True
-
-    @property
-    def oldest_unanswered_ns(self) -> int | None:
-        """Sending of the oldest beat without an answer; None: all are answered."""
-        return self._sent[0] if self._sent else None
 
     def write_left_ns(self, now_ns: int) -> int:
         """For how long the holder may still write to the object store; 0: not now."""

@@ -18,7 +18,7 @@ _TEXT_BYTES = 1024
 class Failed:
     """The job's own fault: counts against its failures."""
 
-    stage: job_pb2.AttemptStage
+    stage: job_pb2.AttemptStage.ValueType
     message: str
     exit_code: int | None = None
     signal: int | None = None
@@ -97,7 +97,7 @@ def to_item(lease_id: str, outcome: Outcome) -> worker_service_pb2.Report.Item:
     return item
 
 
-def kind_of(outcome: Outcome) -> worker_service_pb2.ReportKind:
+def kind_of(outcome: Outcome) -> worker_service_pb2.ReportKind.ValueType:
     """The kind under which a report of it is answered."""
     match outcome:
         case Failed():
@@ -113,6 +113,6 @@ def kind_of(outcome: Outcome) -> worker_service_pb2.ReportKind:
 
 
 def clip(text: str, limit: int = _TEXT_BYTES) -> str:
-    """The text, cut to so many bytes of UTF-8 without splitting a character."""
+    """The text, cut to so many bytes of UTF-8 without splitting a character; lone surrogates become `?`."""
     data = text.encode("utf-8", "replace")
-    return text if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "…"
+    return data.decode("utf-8") if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "…"

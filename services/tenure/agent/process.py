@@ -109,7 +109,7 @@ class LocalRunner:
         reader, writer = _output_pipe()
         try:
             # No preexec_fn: it would make Python fork in a process with gRPC's threads; without it, it can vfork.
-            popen = subprocess.Popen(
+            popen = subprocess.Popen(  # noqa: ASYNC220 - returns as soon as the program is executed
                 [command.program, *command.arguments],
                 executable=program,
                 cwd=command.directory,

@@ -8,6 +8,7 @@ import grpc
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     # All three: without the last one a dead peer is noticed after its default of 60 s, whatever the others say.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import grpc
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -88,7 +89,7 @@ def from_rpc_error(error: grpc.RpcError, *, request_id: str = "") -> TenureError
     )
 
 
-def _details(call: grpc.Call) -> list[error_details_pb2.Any]:
+def _details(call: grpc.Call) -> list[any_pb2.Any]:
     """Details of the google.rpc.Status of a call; none where it has none or an unusable one."""
     try:
         status = rpc_status.from_call(call)

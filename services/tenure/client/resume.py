@@ -20,14 +20,21 @@ ItemT = TypeVar("ItemT", covariant=True)
 class Cursor(Protocol[RequestT, ResponseT, ItemT]):
     """The place in one stream."""
 
+    @property
+    def has_marks(self) -> bool:
+        """Whether the server says something at least every 10 s, so that silence means that it is gone."""
+
     def request(self) -> RequestT:
         """What to ask for to go on from here; called once a connection."""
 
     def take(self, response: ResponseT) -> Iterator[ItemT]:
         """What the reader is to get of a response. To be exhausted before the next call of anything."""
 
-    def ended(self) -> bool:
-        """Whether a stream that ends without an error has ended for good."""
+    def complete(self) -> bool:
+        """Whether the reader has all it asked for; the call can be given up."""
+
+    def ends(self) -> bool:
+        """Whether a stream that ends without an error has ended for good; otherwise it broke off."""
 
 
 class WatchCursor:
@@ -37,6 +44,8 @@ class WatchCursor:
     another kind says. A connection that breaks off before that starts over: jobs that were shown and have not changed
     are not shown again, and one that is no longer there has left.
     """
+
+    has_marks = True
 
     def __init__(
         self, *, ids: Sequence[str] = (), flags: job_service_pb2.JobFlags | None = None, resume_token: str = ""
@@ -74,13 +83,19 @@ class WatchCursor:
             )
         yield response
 
-    def ended(self) -> bool:
+    def complete(self) -> bool:
         """Never: a watch lives as long as its reader."""
+        return False
+
+    def ends(self) -> bool:
+        """Never."""
         return False
 
 
 class EventsCursor:
     """The place in a ReadEvents stream."""
+
+    has_marks = False
 
     def __init__(
         self,
@@ -105,7 +120,7 @@ class EventsCursor:
             resume_token=self._token,
             filter=self._filter,
             follow=self._follow,
-            limit=self._limit - self._taken if self._limit else 0,
+            limit=self._limit - self._taken if self._limit and not self._follow else 0,
         )
 
     def take(self, response: event_service_pb2.ReadEventsResponse) -> Iterator[event_pb2.Event]:
@@ -114,16 +129,23 @@ class EventsCursor:
             self._token = response.resume_token
         else:
             self._after_position = max(self._after_position, response.position)
-        self._taken += len(response.events)
-        yield from response.events
+        events = response.events[: self._limit - self._taken] if self._limit else response.events
+        self._taken += len(events)
+        yield from events
 
-    def ended(self) -> bool:
-        """When the events up to the end of the log were asked for, or so many as have come."""
-        return not self._follow or (0 < self._limit <= self._taken)
+    def complete(self) -> bool:
+        """When so many events as were asked for have come."""
+        return 0 < self._limit <= self._taken
+
+    def ends(self) -> bool:
+        """At the end of the log, unless it is followed."""
+        return not self._follow
 
 
 class LogsCursor:
     """The place in the output of one attempt."""
+
+    has_marks = False
 
     def __init__(self, *, job_id: str, attempt: int | None = None, from_offset: int = 0) -> None:
         self._request = job_service_pb2.FollowLogsRequest(job_id=job_id, attempt=attempt, from_offset=from_offset)
@@ -140,6 +162,10 @@ class LogsCursor:
         self._end = response.end
         yield response
 
-    def ended(self) -> bool:
+    def complete(self) -> bool:
         """When the server said that nothing more comes."""
         return self._end
+
+    def ends(self) -> bool:
+        """Like a file: it may have ended before anybody said so."""
+        return True

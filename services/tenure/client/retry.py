@@ -89,13 +89,18 @@ class StreamBackoff:
         return _jittered(policy.initial_s, policy.stream_maximum_s, self._failures, self._jitter)
 
 
+def broken_off(message: str) -> TenureError:
+    """A stream that ended without saying why."""
+    return TenureError(code=grpc.StatusCode.UNAVAILABLE, message=message)
+
+
 def _dropped(error: TenureError) -> bool:
     """Whether the stream broke off, rather than being refused."""
     match error.code:
         case grpc.StatusCode.UNAVAILABLE:
             return True
-        case grpc.StatusCode.CANCELLED | grpc.StatusCode.DEADLINE_EXCEEDED:
-            # Without a reason it was no server of ours that said so: a proxy, or the life span of a stream.
+        case grpc.StatusCode.CANCELLED:
+            # Not by us, and without a reason not by a decision of the server: by a proxy, or by its stopping.
             return not error.reason
         case _:
             # We read too slowly and were cut off; everything is still there from the resume token on.

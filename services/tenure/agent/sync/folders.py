@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -75,10 +76,9 @@ def prepare(place: Place, owner: str) -> None:
     """
 
     def own(descriptor: int) -> None:
-        names = os.listdir(descriptor)
-        if MARKER in names:
-            _empty(descriptor, but_marker=True)
-        elif names:
+        if _carries_marker(descriptor):
+            _empty(descriptor)
+        elif os.listdir(descriptor):
             raise FolderRefused(
                 f"The folder {place.path} holds files that are not ours, so it is not emptied for a job. "
                 f"Empty it by hand, or put a file {MARKER} into it to give it away."
@@ -96,8 +96,8 @@ def clean(place: Place) -> None:
     """
 
     def empty(descriptor: int) -> None:
-        if MARKER in os.listdir(descriptor):
-            _empty(descriptor, but_marker=True)
+        if _carries_marker(descriptor):
+            _empty(descriptor)
             os.unlink(MARKER, dir_fd=descriptor)
 
     try:
@@ -106,15 +106,24 @@ def clean(place: Place) -> None:
         return
 
 
-def _empty(descriptor: int, *, but_marker: bool) -> None:
-    # The marker goes last: a folder that is half emptied when the machine stops must still be known as ours.
+def _carries_marker(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(MARKER, dir_fd=descriptor, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _empty(descriptor: int) -> None:
+    # The marker stays to the last: a folder that is half emptied when the machine stops must still be known as ours.
     for name in os.listdir(descriptor):
-        if but_marker and name == MARKER:
+        if name == MARKER:
             continue
         try:
             os.unlink(name, dir_fd=descriptor)
         except (IsADirectoryError, PermissionError):
             shutil.rmtree(name, dir_fd=descriptor)
+        except FileNotFoundError:
+            continue
 
 
 def _write_marker(descriptor: int, owner: str) -> None:

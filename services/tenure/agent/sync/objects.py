@@ -12,6 +12,9 @@ from typing import BinaryIO, Protocol
 
 from tenure.agent.sync.gate import WriteGate
 
+BLOCK = 8 * 1024 * 1024
+"""Bytes of a file that are checked together; parts of a multipart upload are whole blocks."""
+
 SHA256_METADATA = "tenure-sha256"
 """Name of the user metadata that holds the SHA-256 (hex) of the stored bytes of an object that we wrote."""
 
@@ -55,18 +58,24 @@ class Content(Protocol):
         """SHA-256 of the bytes, 32 bytes."""
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """The bytes from `offset` on; exactly `length`, else ContentChanged. Blocks; called in a thread."""
+        """Exactly the `length` bytes from `offset` on. Blocks; called in a thread.
+
+        `offset` is a multiple of `BLOCK`, or `length` is 0.
+
+        Raises:
+            ContentChanged: The file below has other bytes there than those that `sha256` was made of.
+        """
 
 
 class ContentChanged(Exception):
-    """The file under a `Content` became shorter while it was read."""
+    """The file under a `Content` was changed since it was read first; what is stored of it must not be kept."""
 
 
 class ObjectStore(Protocol):
     """Buckets of objects. Safe for concurrent use from one event loop."""
 
     def list(self, bucket: str, prefix: str) -> AsyncIterator[ObjectInfo]:
-        """Every object whose key starts with `prefix`, in the order of the keys' UTF-8 bytes.
+        """Every object whose key starts with `prefix`, in no certain order.
 
         Raises:
             ObjectRefused: No such bucket, or no permission.
@@ -77,15 +86,15 @@ class ObjectStore(Protocol):
         """What the store knows about an object, or None when there is none.
 
         Raises:
-            ObjectRefused: No such bucket, or no permission.
+            ObjectRefused: No permission, or no such bucket where the store tells that apart.
             StoreUnreachable: See there.
         """
 
     async def get(self, bucket: str, key: str, target: BinaryIO, *, expected: ObjectInfo) -> ObjectInfo:
-        """Write an object's stored bytes to `target`, from its present place on, and check them.
+        """Write an object's stored bytes to `target`, a file of this machine, and check them.
 
-        `target` is truncated to that place first, so that a get can be tried again. Size and every checksum that the
-        store has are checked; an object that is not `expected` (its etag) is not accepted.
+        `target` is emptied first, so that a get can be tried again. Size and every checksum that the store has are
+        checked; an object that is not `expected` (its etag) is not accepted.
 
         Raises:
             ObjectRefused: No permission, or the bytes do not have the checksum that the store has for them.

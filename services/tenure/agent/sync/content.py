@@ -1,0 +1,216 @@
+"""The bytes of a local file as they are to be stored, and stored bytes as they are to be a local file.
+
+A job writes while we read. What is sent is therefore fixed first: small files, packed files and commit markers are
+copied aside; a large file is read where it lies, and each block is compared with what it was when it was hashed, so
+that an object never holds bytes that its checksum does not speak of. All functions block.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tenure.agent.sync import beneath
+from tenure.agent.sync.beneath import Place, Signature
+from tenure.agent.sync.objects import BLOCK, ContentChanged, ObjectRefused
+
+COPY_BELOW = 2 * BLOCK
+"""Files shorter than this are copied aside before they are sent."""
+
+_CHUNK = 1024 * 1024
+_RACY_NS = 100_000_000
+_READ_AGAIN = 3
+
+
+class FileContent:
+    """`Content` over an open file, which it owns: `close` it.
+
+    Args:
+        file: Positioned reads only.
+        size: Bytes of it that count.
+        sha256: Of those bytes.
+        blocks: SHA-256 of each block, to be checked when it is read; empty where nobody can write to the file.
+    """
+
+    def __init__(self, file: BinaryIO, *, size: int, sha256: bytes, blocks: tuple[bytes, ...] = ()) -> None:
+        self._file = file
+        self.size = size
+        self.sha256 = sha256
+        self._blocks = blocks
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly so many bytes; ContentChanged where they are not those that were hashed."""
+        data = b"".join(_chunks(self._file.fileno(), offset, length))
+        if len(data) != length:
+            raise ContentChanged
+        if self._blocks:
+            for start in range(0, length, BLOCK):
+                digest = hashlib.sha256(memoryview(data)[start : start + BLOCK]).digest()
+                if digest != self._blocks[(offset + start) // BLOCK]:
+                    raise ContentChanged
+        return data
+
+    def close(self) -> None:
+        """Close the file; a copy is gone with it."""
+        self._file.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One reading of a local file.
+
+    `sha256` is of the file's own bytes; `content` may hold them packed. `racy`: see `plan.Stored`. `torn`: the file
+    was changed while it was read, so that the bytes are of no single moment.
+    """
+
+    content: FileContent
+    signature: Signature
+    sha256: bytes
+    racy: bool
+    torn: bool
+
+
+def read(place: Place, relative: str, *, pack: bool, aside: bool, spool: Path | None) -> Reading | None:
+    """Read a file once, or a few times while it changes; None where there is no regular file.
+
+    Args:
+        place: Folder.
+        relative: Path of the file in it.
+        pack: Gzip the bytes.
+        aside: Copy them, however large the file is.
+        spool: Folder for copies; None: the system's.
+    """
+    for left in reversed(range(_READ_AGAIN)):
+        descriptor = beneath.open_file(place, relative)
+        if descriptor is None:
+            return None
+        with os.fdopen(descriptor, "rb", buffering=0) as source:
+            reading = _read(source, pack=pack, aside=aside, spool=spool)
+        if not (reading.torn and left):
+            return reading
+        reading.content.close()
+    raise AssertionError  # the last turn returns
+
+
+def _read(source: BinaryIO, *, pack: bool, aside: bool, spool: Path | None) -> Reading:
+    signature = Signature.of(os.fstat(source.fileno()))
+    copy: BinaryIO = tempfile.TemporaryFile(dir=spool, prefix="tenure-")
+    try:
+        # A file made just now has its time from the same clock as the job's files.
+        age_ns = os.fstat(copy.fileno()).st_mtime_ns - signature.mtime_ns
+        if pack or aside or signature.size < COPY_BELOW:
+            content, sha256 = _copied(source, signature.size, copy, pack=pack)
+        else:
+            copy.close()
+            content, sha256 = _in_place(source, signature.size)
+    except BaseException:
+        copy.close()
+        raise
+    torn = Signature.of(os.fstat(source.fileno())) != signature
+    return Reading(content=content, signature=signature, sha256=sha256, racy=age_ns < _RACY_NS, torn=torn)
+
+
+class _HashingWriter:
+    """Writes on, and knows length and SHA-256 of what it wrote."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of it."""
+        self._file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._file.flush()
+
+    @property
+    def sha256(self) -> bytes:
+        """Of everything written so far."""
+        return self._hash.digest()
+
+
+def _copied(source: BinaryIO, size: int, copy: BinaryIO, *, pack: bool) -> tuple[FileContent, bytes]:
+    plain = hashlib.sha256()
+    stored = _HashingWriter(copy)
+    # No time and no name in the header: equal files become equal objects.
+    packer = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=stored, mtime=0) if pack else None
+    for chunk in _chunks(source.fileno(), 0, size):
+        plain.update(chunk)
+        (packer or stored).write(chunk)
+    if packer is not None:
+        packer.close()
+    stored.flush()
+    return FileContent(copy, size=stored.size, sha256=stored.sha256), plain.digest()
+
+
+def _in_place(source: BinaryIO, size: int) -> tuple[FileContent, bytes]:
+    whole = hashlib.sha256()
+    blocks: list[bytes] = []
+    length = 0
+    for offset in range(0, size, BLOCK):
+        block = hashlib.sha256()
+        for chunk in _chunks(source.fileno(), offset, min(BLOCK, size - offset)):
+            block.update(chunk)
+            whole.update(chunk)
+            length += len(chunk)
+        blocks.append(block.digest())
+    file = os.fdopen(os.dup(source.fileno()), "rb")
+    return FileContent(file, size=length, sha256=whole.digest(), blocks=tuple(blocks)), whole.digest()
+
+
+def _chunks(descriptor: int, offset: int, length: int) -> Iterator[bytes]:
+    end = offset + length
+    while offset < end:
+        chunk = os.pread(descriptor, min(_CHUNK, end - offset), offset)
+        if not chunk:
+            return
+        yield chunk
+        offset += len(chunk)
+
+
+def spooled(spool: Path | None) -> BinaryIO:
+    """A new nameless file for stored bytes that are to be unpacked; the caller closes it."""
+    return tempfile.TemporaryFile(dir=spool, prefix="tenure-")
+
+
+def unpack(packed: BinaryIO, target: BinaryIO, shown: str) -> bytes:
+    """Write the unpacked bytes to `target`; their SHA-256.
+
+    Args:
+        packed: Gzipped bytes, read from their beginning.
+        target: Written from its present place on.
+        shown: The object's name, for the error.
+
+    Raises:
+        ObjectRefused: They are not gzipped, or damaged.
+    """
+    digest = hashlib.sha256()
+    packed.seek(0)
+    try:
+        with gzip.GzipFile(fileobj=packed, mode="rb") as source:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                target.write(chunk)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise ObjectRefused(f"{shown} says it is gzipped, but its bytes are damaged.") from None
+    return digest.digest()
+
+
+def sha256_of(file: BinaryIO) -> bytes:
+    """SHA-256 of a whole file."""
+    file.flush()
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").digest()

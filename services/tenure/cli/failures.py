@@ -1,0 +1,112 @@
+"""What went wrong, for people: one line, a line a bad field, a line that says what to do. And the exit code.
+
+Exit codes: 1 the server refused; 2 the command was written wrongly; 3 the server was not reached or did not answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenure.cli.durations import format_duration
+from tenure.cli.text import clean
+
+if TYPE_CHECKING:
+    from tenure.client import TenureError
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+
+_MESSAGE_LIMIT = 600
+
+
+class Problem(Exception):
+    """A command cannot be done, for a reason that the person who typed it can mend.
+
+    Attributes:
+        message: what is wrong, one line.
+        details: further lines, as one for each bad field of a file.
+        hint: what to do; empty: it is clear.
+        exit_code: of the process.
+    """
+
+    def __init__(
+        self, message: str, *, details: tuple[str, ...] = (), hint: str = "", exit_code: int = EXIT_USAGE
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.hint = hint
+        self.exit_code = exit_code
+
+
+HINTS = {
+    "CREDENTIALS_MISSING": "give a token with --token-file FILE or TENURE_TOKEN",
+    "CREDENTIALS_INVALID": "the token is unknown here or was revoked: ask the operator for another one",
+    "ROLE_NOT_ALLOWED": "use a token whose role may do this",
+    "JOB_NOT_FOUND": "`tenure jobs list` shows the jobs that you can see",
+    "QUEUE_NOT_FOUND": "`tenure queues list` shows the queues there are",
+    "PRODUCT_NOT_FOUND": "`tenure queues list` shows the products that are served",
+    "APPLICATION_UNKNOWN": "give the job a command, or have the application added to the server's configuration",
+    "REQUEST_ID_REUSED": "give another --request-id, or none",
+    "JOB_FINAL": "`tenure jobs get ID` shows how it ended",
+    "NO_TIME_ALLOCATION": "it never expires, so there is nothing to extend",
+    "QUEUE_READ_ONLY": "change it in the server's configuration file",
+    "VERSION_CONFLICT": "run the command again",
+    "STORAGE_FULL": "the operator has to free disk space on the server; nothing was changed",
+    "LIMIT_EXCEEDED": "ask for less at a time, or try again later",
+    "RESUME_TOKEN_TOO_OLD": "start over without the token",
+    "LOG_REGRESSED": "the server's log was restored from an older copy: look at your jobs again",
+}
+
+
+def lines_for(error: TenureError, server: str) -> tuple[list[str], int]:
+    """What to print for a failed call, and the exit code.
+
+    Args:
+        error: the failure.
+        server: the address that was called, as the user wrote it.
+    """
+    unanswered = error.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    if unanswered and not error.reason:
+        lines = [f"cannot reach {server}: {_transport(error)}"]
+        hint = "is it running (`tenure serve`)? Another address: --server HOST:PORT or TENURE_SERVER"
+    else:
+        what = "no answer" if unanswered else "refused"
+        lines = [f"{what} ({error.reason or error.code.name}): {clean(error.message, _MESSAGE_LIMIT)}"]
+        lines += [f"  {clean(each.field)}: {clean(each.description, 300)}" for each in error.field_violations]
+        hint = _hint(error)
+    if hint:
+        lines.append(f"  → {hint}")
+    if unanswered and error.request_id:
+        lines.append(f"  → should it have got through, --request-id {error.request_id} repeats it without doing it twice")
+    return lines, EXIT_UNREACHABLE if unanswered else EXIT_REFUSED
+
+
+def _hint(error: TenureError) -> str:
+    match error.reason:
+        case "DUPLICATE_JOB" if "job_id" in error.metadata:
+            return f"`tenure jobs get {clean(error.metadata['job_id'])}` shows it"
+        case "EXTENSION_CAP" if error.metadata.get("remaining_seconds", "").isdecimal():
+            rest = int(error.metadata["remaining_seconds"][:12])
+            return f"at most {format_duration(rest * 1_000_000)} can be added" if rest else "nothing can be added"
+        case reason:
+            return HINTS.get(reason, "")
+
+
+def _transport(error: TenureError) -> str:
+    """The gist of what the transport says, which is long and full of addresses."""
+    known = {
+        "connection refused": "connection refused",
+        "dns resolution failed": "no such host",
+        "name resolution": "no such host",
+        "handshake": "the encrypted connection could not be made (is --tls-ca right, and does the server use TLS?)",
+        "certificate": "its certificate is not trusted (--tls-ca)",
+        "no route to host": "no route to it",
+        "network is unreachable": "the network is unreachable",
+        "timed out": "no answer in time",
+    }
+    if error.code.name == "DEADLINE_EXCEEDED":
+        return "no answer in time"
+    message = error.message.lower()
+    return next((gist for phrase, gist in known.items() if phrase in message), clean(error.message, 200))
