@@ -217,17 +217,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
 
-    def unlock(function: object, name: str, error: object) -> None:
-        del function, error
-        parent = os.path.dirname(name)
-        with contextlib.suppress(OSError):
-            os.chmod(parent, 0o700)
-            if os.path.isdir(name) and not os.path.islink(name):
-                os.chmod(name, 0o700)
-                shutil.rmtree(name)
-            else:
-                os.unlink(name)
-
-    shutil.rmtree(path, onerror=unlock)
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        # The job took the permissions of its own folders away.
+        for folder, names, _ in os.walk(path):
+            for inner in (os.path.join(folder, name) for name in names):
+                with contextlib.suppress(OSError):
+                    if not os.path.islink(inner):
+                        os.chmod(inner, 0o700)
+        shutil.rmtree(path, ignore_errors=True)
     if path.exists():
         log.warning("folder_left", path=str(path))

@@ -79,7 +79,9 @@ def lines_for(error: TenureError, server: str) -> tuple[list[str], int]:
     if hint:
         lines.append(f"  → {hint}")
     if unanswered and error.request_id:
-        lines.append(f"  → should it have got through, --request-id {error.request_id} repeats it without doing it twice")
+        lines.append(
+            f"  → if it got through after all, --request-id {error.request_id} repeats it without doing it twice"
+        )
     return lines, EXIT_UNREACHABLE if unanswered else EXIT_REFUSED
 
 

@@ -71,19 +71,13 @@ def _json(text: str) -> Any:
     try:
         return json.loads(without_comments(text), object_pairs_hook=_object, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        # Flow-style YAML begins like JSON; but somebody who wrote JSON wants to be told about JSON.
         message = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        if '"' not in text:
-            return _one_yaml(text)
+    # YAML in one line begins like JSON too. Where it is neither, its writer most likely meant JSON.
+    try:
+        [value] = _yaml(text)
+    except ValueError:
         raise DocumentError(message) from None
-
-
-def _one_yaml(text: str) -> Any:
-    values = _yaml(text)
-    if len(values) != 1:
-        message = "it holds several documents that begin with a bracket"
-        raise DocumentError(message)
-    return values[0]
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,15 +101,16 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as in yaml's own
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        seen = set()
         for key in keys:
             if not isinstance(key, str):
                 message = f"line {node.start_mark.line + 1}: the key {key!r} is no text: put it in quotes"
                 raise DocumentError(message)
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            message = f"line {node.start_mark.line + 1}: {twice!r} is there twice in one mapping"
-            raise DocumentError(message)
+            if key in seen:
+                message = f"line {node.start_mark.line + 1}: {key!r} is there twice in one mapping"
+                raise DocumentError(message)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -130,7 +125,7 @@ for _tag, _pattern, _first in (
 
 def _yaml(text: str) -> list[Any]:
     try:
-        return list(yaml.load_all(text, Loader=_Loader))  # noqa: S506 - derived from the safe loader
+        return list(yaml.load_all(text, Loader=_Loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

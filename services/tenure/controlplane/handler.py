@@ -8,85 +8,41 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from tenure.controlplane.changes import (
+    Answer,
+    Change,
+    Decided,
+    Executed,
+    RequestKey,
+    Step,
+    envelopes,
+    not_found,
+    replay,
+    stored_request,
+)
+from tenure.controlplane.queues import Queues
 from tenure.domain import commands as c
 from tenure.domain import events as e
-from tenure.domain.decide import Dated, decide, overdue
+from tenure.domain.decide import decide, overdue
 from tenure.domain.errors import Reason, Refused
-from tenure.domain.job import Job, create, evolve
-from tenure.domain.queue import Queue, evolve_queue
+from tenure.domain.job import Job, create
+from tenure.domain.queue import Queue
 from tenure.domain.states import Phase
 from tenure.runtime.clock import Clock
 from tenure.runtime.ids import Ids
-from tenure.store.store import (
-    AnsweredRequest,
-    Append,
-    Conflict,
-    DuplicateSpecification,
-    Request,
-    RequestAnswered,
-    Store,
-    Unit,
-)
+from tenure.store.store import Append, Conflict, DuplicateSpecification, RequestAnswered, Store, Unit
+
+__all__ = ["Change", "Executed", "Handler", "RequestKey", "Step", "not_found"]
 
 TRIES = 5
 CACHED_JOBS = 100_000
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One command on one job. `may_see` hides jobs from callers: False is answered as if there were no such job.
-
-    `path` is the item's path in the request (`items[3]`), put before the field of a refusal.
-    """
-
-    job_id: str
-    command: c.Command
-    may_see: Callable[[Job], bool] | None = None
-    path: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestKey:
-    """What makes a repeated call the same call; `digest` is the SHA-256 of its decoded message."""
-
-    principal: str
-    rpc: str
-    request_id: str
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What one commit made of one job. `before` is None for a new job."""
-
-    before: Job | None
-    after: Job
-    events: tuple[e.NewEvent, ...]
-
-
-@dataclass(slots=True, kw_only=True)
-class Executed:
-    """What came of a call: `position` is that of its last event, or the end of the log when it changed nothing.
-
-    `jobs[i]` is the job after step i; in a partial call a step that was refused has its refusal there instead.
-    `answer` is the stored answer when the call is a repeat, else what `answer` made.
-    """
-
-    position: int
-    jobs: list[Job | Refused] = field(default_factory=list)
-    answer: bytes = b""
-    repeated: bool = False
-
-
-Answer = Callable[[list[Job]], bytes]
 
 
 class Handler:
@@ -102,16 +58,19 @@ class Handler:
         self._ids = ids
         self._cache: OrderedDict[str, Job] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._queue_lock = asyncio.Lock()
+        self._queues = Queues(store, clock, ids)
         self._running: set[asyncio.Task[Any]] = set()
         self._observers: list[Callable[[Change], None]] = []
-        self._queue_observers: list[Callable[[Queue], None]] = []
-        self.queues: dict[str, Queue] = {}
         self.beat_of: Callable[[Job], c.Beat | None] = lambda job: None
 
     async def load(self) -> None:
         """Read the queues; once, before anything else."""
-        self.queues = await self._store.load_queues()
+        await self._queues.load()
+
+    @property
+    def queues(self) -> dict[str, Queue]:
+        """All queues by name."""
+        return self._queues.all
 
     def observe(self, observer: Callable[[Change], None]) -> None:
         """Have every change of a job told to `observer`."""
@@ -119,7 +78,7 @@ class Handler:
 
     def observe_queues(self, observer: Callable[[Queue], None]) -> None:
         """Have every change of a queue told to `observer`."""
-        self._queue_observers.append(observer)
+        self._queues.observe(observer)
 
     async def execute(
         self,
@@ -167,7 +126,7 @@ class Handler:
 
     async def configure_queue(self, name: str, event: e.QueueEvent, *, actor: str) -> Queue:
         """Append an event to a queue's stream, unless it says what is so already."""
-        return await self._to_the_end(self._configure_queue(name, event, actor))
+        return await self._to_the_end(self._queues.configure(name, event, actor))
 
     async def get(self, job_id: str) -> Job | None:
         """A job as it is now, or None."""
@@ -198,7 +157,7 @@ class Handler:
 
     async def _answered(self, request: RequestKey) -> Executed | None:
         known = await self._store.find_request(request.principal, request.rpc, request.request_id)
-        return _replay(request, known) if known else None
+        return replay(request, known) if known else None
 
     async def _execute(
         self, steps: Sequence[Step], actor: str, request: RequestKey | None, answer: Answer | None, *, partial: bool
@@ -220,7 +179,7 @@ class Handler:
                         self._cache.pop(job_id, None)
                 except RequestAnswered as known:
                     assert request is not None
-                    return _replay(request, known.answered)
+                    return replay(request, known.answered)
         raise Refused(Reason.VERSION_CONFLICT, "other changes of the job kept coming first; read it again and retry")
 
     async def _load(self, steps: Sequence[Step], *, partial: bool) -> dict[str, Job]:
@@ -236,9 +195,9 @@ class Handler:
                     raise not_found()
         return jobs
 
-    def _decide_all(self, steps: Sequence[Step], jobs: dict[str, Job], *, partial: bool) -> _Decided:
+    def _decide_all(self, steps: Sequence[Step], jobs: dict[str, Job], *, partial: bool) -> Decided:
         now_us = self._clock.wall_us()
-        decided = _Decided(before=jobs, after=dict(jobs))
+        decided = Decided(before=jobs, after=dict(jobs))
         for step in steps:
             job = decided.after.get(step.job_id)
             if job is None or (step.may_see and not step.may_see(job)):
@@ -274,7 +233,7 @@ class Handler:
                     self._cache.pop(job_id, None)
 
     async def _commit(
-        self, decided: _Decided, actor: str, request: RequestKey | None, answer: Answer | None
+        self, decided: Decided, actor: str, request: RequestKey | None, answer: Answer | None
     ) -> Executed:
         body = b""
         if answer is not None:
@@ -284,13 +243,15 @@ class Handler:
         changes: list[Change] = []
         appends: list[Append] = []
         for job_id, dated in decided.events.items():
-            events = self._envelopes(dated, actor)
+            events = envelopes(dated, actor, self._ids)
             before, after = decided.before[job_id], decided.after[job_id]
             changes.append(Change(before=before, after=after, events=events))
             appends.append(
                 Append(stream=e.job_stream(job_id), expected_version=before.version, events=events, job=after)
             )
-        committed = await self._store.commit(Unit(appends=tuple(appends), request=self._request(request, body)))
+        committed = await self._store.commit(
+            Unit(appends=tuple(appends), request=stored_request(request, body, self._clock.wall_us()))
+        )
         self._tell(changes)
         return Executed(position=committed.last, jobs=decided.outcomes, answer=body)
 
@@ -307,15 +268,17 @@ class Handler:
         changes: list[Change] = []
         appends: list[Append] = []
         for job_id, event in zip(job_ids, created, strict=True):
-            events = self._envelopes([(now_us, event)], actor)
+            events = envelopes([(now_us, event)], actor, self._ids)
             job = create(job_id, event, now_us)
             changes.append(Change(before=None, after=job, events=events))
             appends.append(Append(stream=e.job_stream(job_id), expected_version=0, events=events, job=job))
         try:
-            committed = await self._store.commit(Unit(appends=tuple(appends), request=self._request(request, body)))
+            committed = await self._store.commit(
+                Unit(appends=tuple(appends), request=stored_request(request, body, self._clock.wall_us()))
+            )
         except RequestAnswered as known:
             assert request is not None
-            return _replay(request, known.answered)
+            return replay(request, known.answered)
         except DuplicateSpecification as duplicate:
             raise Refused(
                 Reason.DUPLICATE_JOB,
@@ -325,56 +288,6 @@ class Handler:
             ) from duplicate
         self._tell(changes)
         return Executed(position=committed.last, jobs=[change.after for change in changes], answer=body)
-
-    async def _configure_queue(self, name: str, event: e.QueueEvent, actor: str) -> Queue:
-        async with self._queue_lock:
-            for _ in range(TRIES):
-                before = self.queues.get(name)
-                if before is not None and _says_nothing_new(before, event):
-                    return before
-                now_us = max(self._clock.wall_us(), before.last_us if before else 0)
-                after = evolve_queue(before, name, event, now_us)
-                new = e.NewEvent(event_id=self._ids.new(), time_us=now_us, actor=actor, payload=event)
-                append = Append(
-                    stream=e.queue_stream(name),
-                    expected_version=before.version if before else 0,
-                    events=(new,),
-                    queue=after,
-                )
-                try:
-                    await self._store.commit(Unit(appends=(append,)))
-                except Conflict:
-                    self.queues = await self._store.load_queues()
-                    continue
-                self.queues[name] = after
-                for observer in self._queue_observers:
-                    observer(after)
-                return after
-        raise Refused(Reason.VERSION_CONFLICT, "other changes of the queue kept coming first; retry")
-
-    def _envelopes(self, dated: Iterable[Dated], actor: str) -> tuple[e.NewEvent, ...]:
-        # A lease is named by the id of its JobAssigned, so that event brings its own.
-        return tuple(
-            e.NewEvent(
-                event_id=event.lease_id if isinstance(event, e.JobAssigned) else self._ids.new(),
-                time_us=time_us,
-                actor=actor,
-                payload=event,
-            )
-            for time_us, event in dated
-        )
-
-    def _request(self, key: RequestKey | None, body: bytes) -> Request | None:
-        if key is None:
-            return None
-        return Request(
-            principal=key.principal,
-            rpc=key.rpc,
-            request_id=key.request_id,
-            digest=key.digest,
-            answer=body,
-            at_us=self._clock.wall_us(),
-        )
 
     def _tell(self, changes: list[Change]) -> None:
         for change in changes:
@@ -395,49 +308,6 @@ class Handler:
         if lock is None:
             lock = self._locks[job_id] = asyncio.Lock()
         return lock
-
-
-@dataclass(slots=True, kw_only=True)
-class _Decided:
-    """Jobs before and after, the events between, and what each step came to."""
-
-    before: dict[str, Job]
-    after: dict[str, Job]
-    events: dict[str, list[Dated]] = field(default_factory=dict)
-    outcomes: list[Job | Refused] = field(default_factory=list)
-
-    def add(self, job: Job, dated: list[Dated]) -> Job:
-        for time_us, event in dated:
-            job = evolve(job, event, time_us)
-        if dated:
-            self.events.setdefault(job.id, []).extend(dated)
-            self.after[job.id] = job
-        return job
-
-
-def not_found() -> Refused:
-    """The answer for a job that does not exist or that the caller may not see: the same to the byte, so without id."""
-    return Refused(Reason.JOB_NOT_FOUND, "there is no such job, or you may not see it")
-
-
-def _replay(request: RequestKey, known: AnsweredRequest) -> Executed:
-    if known.digest != request.digest:
-        raise Refused(
-            Reason.REQUEST_ID_REUSED,
-            f"the request id {request.request_id} was used for another request; take a new one",
-            field="request_id",
-        )
-    return Executed(position=known.position, answer=known.answer, repeated=True)
-
-
-def _says_nothing_new(queue: Queue, event: e.QueueEvent) -> bool:
-    match event:
-        case e.QueueConfigured():
-            return queue.configured == event
-        case e.QueuePaused():
-            return queue.paused
-        case e.QueueResumed():
-            return not queue.paused
 
 
 def _join(path: str, name: str) -> str:

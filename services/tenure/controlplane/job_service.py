@@ -116,9 +116,7 @@ class JobService:
         steps = [
             Step(
                 job_id=item.job_id,
-                command=c.Extend(
-                    requested_us=from_duration(item.requested_time, f"items[{index}].requested_time")
-                ),
+                command=c.Extend(requested_us=from_duration(item.requested_time, f"items[{index}].requested_time")),
                 may_see=visible,
                 path=f"items[{index}]",
             )

@@ -245,7 +245,7 @@ def _finite(value: struct_pb2.Value) -> bool:
 
 
 def _values(values: struct_pb2.ListValue) -> Iterator[struct_pb2.Value]:
-    yield from values.values  # noqa: PD011 - a message, no data frame
+    yield from values.values
 
 
 def _invalid(field: str, text: str) -> Refused:

@@ -171,9 +171,7 @@ def build(
     code = CODES[reason]
     message = message[:_MAX_MESSAGE_CHARACTERS]
     status = status_pb2.Status(code=code.value[0], message=message)
-    status.details.add().Pack(
-        error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=metadata or {})
-    )
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=metadata or {}))
     bad = error_details_pb2.BadRequest()
     room = _MAX_DETAILS_BYTES - status.ByteSize()
     for violation in violations:

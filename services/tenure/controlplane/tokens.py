@@ -84,9 +84,7 @@ class Tokens:
         random: gives that many random bytes, fit for secrets.
     """
 
-    def __init__(
-        self, store: Store, clock: Clock, ids: Ids, *, random: Callable[[int], bytes] = os.urandom
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, ids: Ids, *, random: Callable[[int], bytes] = os.urandom) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids

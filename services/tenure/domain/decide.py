@@ -11,7 +11,7 @@ from typing import assert_never
 
 from tenure.domain import commands as c
 from tenure.domain import events as e
-from tenure.domain.errors import Reason, Refused
+from tenure.domain.errors import Reason, Refused, seconds
 from tenure.domain.job import Job, Lease, evolve
 from tenure.domain.retry import backoff_us, passed_over_us
 from tenure.domain.states import Phase
@@ -40,7 +40,7 @@ def decide(job: Job, command: c.Command, now_us: int, beat: c.Beat | None = None
         job = evolve(job, event, time_us)
     events = _decide(job, command, now_us)
     if job.lease is not None and beat is not None and _ends_attempt(events):
-        events = [*_unrecorded(job.lease, beat), *events]
+        events = [*_last_beat(job.lease, beat), *events]
     return dated + [(now_us, event) for event in events]
 
 
@@ -50,9 +50,9 @@ def overdue(job: Job, now_us: int, beat: c.Beat | None = None) -> list[Dated]:
     if due is None or now_us < due:
         return []
     at_us = max(due, job.last_us)
-    events: list[e.JobEvent] = list(_unrecorded(job.lease, beat)) if job.lease is not None and beat else []
+    events: list[e.JobEvent] = list(_last_beat(job.lease, beat)) if job.lease is not None and beat else []
     events.append(
-        _terminated(job, e.Outcome.CANCELLED, "its grace period is over")
+        _terminated(job, e.Outcome.CANCELLED, job.reason or "its grace period is over")
         if job.phase is Phase.STOPPING
         else _terminated(job, e.Outcome.EXPIRED, "its time allocation is used up")
     )
@@ -68,9 +68,11 @@ def _decide(job: Job, command: c.Command, now_us: int) -> list[e.JobEvent]:
         case c.Terminate():
             return _terminate(job, command, now_us)
         case c.Halt():
-            return [] if job.phase is Phase.FINAL else [_terminated(job, e.Outcome.SYSTEM, command.reason)]
+            if job.phase is Phase.FINAL:
+                return []
+            return [_terminated(job, e.Outcome.SYSTEM, command.reason or NO_REASON)]
         case c.Assign():
-            return _assign(job, command)
+            return _assign(job, command, now_us)
         case _:
             return _worker(job, command, now_us)
 
@@ -79,6 +81,8 @@ def _extend(job: Job, command: c.Extend, now_us: int) -> list[e.JobEvent]:
     terms = job.origin.terms
     if command.requested_us <= 0:
         raise Refused(Reason.INVALID_FIELD, "the requested time must be above 0", field="requested_time")
+    if command.requested_us > MAX_TIME_US:
+        raise Refused(Reason.INVALID_FIELD, "the requested time is longer than time itself", field="requested_time")
     if job.phase is Phase.FINAL:
         raise Refused(Reason.JOB_FINAL, f"the job has ended ({job.state}); only a live job can be extended")
     if job.phase is Phase.STOPPING:
@@ -89,11 +93,11 @@ def _extend(job: Job, command: c.Extend, now_us: int) -> list[e.JobEvent]:
         raise Refused(Reason.NO_TIME_ALLOCATION, "the job has no time allocation; it never expires")
     total_us = terms.time_allocation_us + job.granted_us
     if terms.max_time_allocation_us is not None and total_us + command.requested_us > terms.max_time_allocation_us:
-        left_us = max(0, terms.max_time_allocation_us - total_us)
+        left = seconds(max(0, terms.max_time_allocation_us - total_us))
         raise Refused(
             Reason.EXTENSION_CAP,
-            f"at most {left_us / 1e6:g} s can still be added to the job's time",
-            metadata={"remaining_seconds": f"{left_us / 1e6:g}"},
+            f"at most {left} s can still be added to the job's time",
+            metadata={"remaining_seconds": left},
         )
     if max(job.expires_us or 0, now_us) + total_us + command.requested_us > MAX_TIME_US:
         raise Refused(Reason.INVALID_FIELD, "the job's time would end after the year 9999", field="requested_time")
@@ -108,14 +112,19 @@ def _terminate(job: Job, command: c.Terminate, now_us: int) -> list[e.JobEvent]:
         if job.expires_us is not None:
             until_us = min(until_us, job.expires_us)
         return [e.CancelRequested(reason=command.reason, until_us=until_us)]
-    return [_terminated(job, e.Outcome.CANCELLED, command.reason)]
+    return [_terminated(job, e.Outcome.CANCELLED, command.reason or job.reason)]
 
 
-def _assign(job: Job, command: c.Assign) -> list[e.JobEvent]:
+def _assign(job: Job, command: c.Assign, now_us: int) -> list[e.JobEvent]:
     if job.phase is Phase.FINAL:
         raise Refused(Reason.JOB_FINAL, "the job has ended")
     if job.phase is not Phase.QUEUED:
         raise Refused(Reason.VERSION_CONFLICT, "the job has a worker")
+    # Whoever gives jobs out looks for these two as well, but perhaps at an older version of the job.
+    if job.not_before_us is not None and now_us < job.not_before_us:
+        raise Refused(Reason.VERSION_CONFLICT, "the job waits before its next attempt")
+    if job.avoids(command.worker_id, now_us):
+        raise Refused(Reason.VERSION_CONFLICT, "the job is kept from this worker for a while")
     return [
         e.JobAssigned(
             lease_id=command.lease_id,
@@ -136,7 +145,7 @@ def _worker(job: Job, command: c.WorkerCommand, now_us: int) -> list[e.JobEvent]
         case c.Start():
             return _start(job, lease, now_us)
         case c.Record():
-            return list(_unrecorded(lease, command.beat))
+            return [*_unrecorded(lease, command.beat)]
         case c.Succeed():
             return _succeed(job, lease)
         case c.Fail():
@@ -163,7 +172,10 @@ def _repeated(job: Job, command: c.WorkerCommand) -> list[e.JobEvent]:
         by = _SETTLES.get(type(command))
         if by == settled.by:
             return []
-        if by is not None:
+        # Of a job that was cancelled while it was stopping it is not known whether a success or a second cancellation
+        # ended it: a success changes nothing either way, anything else comes too late.
+        cancelled = settled.by == _SETTLES[c.Succeed] and job.outcome is e.Outcome.CANCELLED
+        if by is not None and not cancelled:
             raise Refused(Reason.OUTCOME_CONFLICT, "another outcome of this attempt was accepted before")
     raise Refused(Reason.LEASE_LOST, "the lease of this attempt is over")
 
@@ -189,7 +201,7 @@ def _start(job: Job, lease: Lease, now_us: int) -> list[e.JobEvent]:
     terms = job.origin.terms
     deadline_us = None
     if terms.basis is e.Basis.STARTED and terms.time_allocation_us is not None and job.expires_us is None:
-        deadline_us = now_us + terms.time_allocation_us + job.granted_us
+        deadline_us = min(now_us + terms.time_allocation_us + job.granted_us, MAX_TIME_US)
     return [
         e.JobStarted(lease_id=lease.lease_id, attempt=lease.attempt, worker_id=lease.worker_id, deadline_us=deadline_us)
     ]
@@ -201,7 +213,7 @@ def _succeed(job: Job, lease: Lease) -> list[e.JobEvent]:
     if job.phase is Phase.STOPPING:
         # Exit 0 after a cancellation is still a cancellation. AttemptReleased would count an interruption, so the
         # attempt ends with the job.
-        return [_terminated(job, e.Outcome.CANCELLED, "")]
+        return [_cancelled(job)]
     return [_terminated(job, e.Outcome.COMPLETED, "")]
 
 
@@ -218,7 +230,7 @@ def _fail(job: Job, lease: Lease, command: c.Fail, now_us: int) -> list[e.JobEve
         message=command.message,
     )
     if job.phase is Phase.STOPPING:
-        return [failed, _terminated(job, e.Outcome.CANCELLED, "")]
+        return [failed, _cancelled(job)]
     terms = job.origin.terms
     failures = job.num_failures + 1
     if failures >= terms.max_failures:
@@ -242,7 +254,7 @@ def _release(job: Job, lease: Lease, command: c.Release) -> list[e.JobEvent]:
         lease_id=lease.lease_id, attempt=lease.attempt, worker_id=lease.worker_id, reason=reason
     )
     if job.phase is Phase.STOPPING:
-        return [released, _terminated(job, e.Outcome.CANCELLED, "")]
+        return [released, _cancelled(job)]
     return [released, _requeued(e.RequeueCause.RELEASED, lease, reason)]
 
 
@@ -259,7 +271,7 @@ def _expire_lease(job: Job, lease: Lease, command: c.ExpireLease, now_us: int) -
         suspicious=suspicious,
     )
     if job.phase is Phase.STOPPING:
-        return [expired, _terminated(job, e.Outcome.CANCELLED, "")]
+        return [expired, _cancelled(job)]
     lost = len(set(job.lost_in_a_row) | {lease.worker_id}) if suspicious else 0
     if lost >= terms.max_lost_leases > 0:
         reason = f"{lost} workers in a row were lost while they ran it"
@@ -289,20 +301,31 @@ def _terminated(job: Job, outcome: e.Outcome, reason: str) -> e.JobTerminated:
     return e.JobTerminated(outcome=outcome, reason=reason, attempt=job.lease.attempt if job.lease else 0)
 
 
-def _unrecorded(lease: Lease, beat: c.Beat) -> tuple[e.JobHeartbeat, ...]:
-    if beat.count <= lease.beats:
-        return ()
-    return (
-        e.JobHeartbeat(
-            lease_id=lease.lease_id,
-            attempt=lease.attempt,
-            count=beat.count,
-            last_beat_us=beat.at_us,
-            stage=beat.stage,
-            progress=beat.progress,
-            progress_message=beat.progress_message,
-            transfer=beat.transfer,
-        ),
+def _cancelled(job: Job) -> e.JobTerminated:
+    """The end of a job that was being cancelled, for the reason that was given for that."""
+    return _terminated(job, e.Outcome.CANCELLED, job.reason)
+
+
+def _unrecorded(lease: Lease, beat: c.Beat) -> list[e.JobHeartbeat]:
+    return [_heartbeat(lease, beat)] if beat.count > lease.beats else []
+
+
+def _last_beat(lease: Lease, beat: c.Beat) -> list[e.JobHeartbeat]:
+    """What is written down where the attempt ends: what it copied and how far it came, be it without a new count."""
+    says_more = beat.count == lease.beats and (beat.progress is not None or beat.transfer != e.Transfer())
+    return [_heartbeat(lease, beat)] if says_more else _unrecorded(lease, beat)
+
+
+def _heartbeat(lease: Lease, beat: c.Beat) -> e.JobHeartbeat:
+    return e.JobHeartbeat(
+        lease_id=lease.lease_id,
+        attempt=lease.attempt,
+        count=beat.count,
+        last_beat_us=beat.at_us,
+        stage=beat.stage,
+        progress=beat.progress,
+        progress_message=beat.progress_message,
+        transfer=beat.transfer,
     )
 
 

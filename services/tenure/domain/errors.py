@@ -74,5 +74,11 @@ class Refused(Exception):
         self.metadata = metadata or {}
 
 
+def seconds(span_us: int) -> str:
+    """A span in seconds as refusals state it, exact: "2592000", "0.25"."""
+    whole, rest = divmod(span_us, 1_000_000)
+    return f"{whole}.{rest:06}".rstrip("0") if rest else str(whole)
+
+
 class IllegalTransition(Exception):
     """An event that the transition table does not allow: the log or the code is wrong, never the caller."""

@@ -7,15 +7,15 @@ copies a few small fields an event.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from tenure.domain import events as e
 from tenure.domain.errors import IllegalTransition
+from tenure.domain.retry import Avoided as Avoided  # part of a job's value, so it is found here too
+from tenure.domain.retry import avoid, lost_in_a_row
 from tenure.domain.states import OUTCOMES, TRANSITIONS, Phase, State, shown
-
-# Workers that a job remembers to avoid; the oldest is forgotten first.
-MAX_AVOIDED = 64
+from tenure.domain.values import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +52,6 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Avoided:
-    """A worker that does not get the job before `until_us`; `declines` grows with each assignment it did not take."""
-
-    worker_id: str
-    until_us: int
-    declines: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """The last attempt whose end was accepted, and by which event: a repeat of that report is acknowledged."""
 
@@ -82,7 +73,8 @@ class Job:
 
     `version` is the version of its stream, `last_us` the time of its last event, `expires_us` the end of its time,
     `attempt` and `worker_id` those of the latest attempt, `beats_before` the beats of all attempts but the live one,
-    `lost_in_a_row` the workers whose leases expired suspiciously one after the other.
+    `lost_in_a_row` the workers whose leases expired suspiciously one after the other, `reason` why it ended or is being
+    cancelled.
     """
 
     origin: Origin
@@ -222,7 +214,7 @@ def evolve(job: Job, event: e.JobEvent, time_us: int) -> Job:
                 last_us=time_us,
                 lease=None,
                 beats_before=job.beats_before + lease.beats,
-                avoided=_avoid(job.avoided, one),
+                avoided=avoid(job.avoided, one),
             )
         case e.JobStarted():
             lease = _live(job, event.lease_id, event)
@@ -251,17 +243,21 @@ def evolve(job: Job, event: e.JobEvent, time_us: int) -> Job:
             ended = _end_attempt(job, event.lease_id, event, time_us)
             return replace(ended, num_interruptions=job.num_interruptions + 1, lost_in_a_row=())
         case e.LeaseExpired():
-            ended = _end_attempt(job, event.lease_id, event, time_us)
-            lost = job.lost_in_a_row
-            if event.suspicious and event.worker_id not in lost:
-                lost = (*lost, event.worker_id)
-            return replace(ended, num_interruptions=job.num_interruptions + 1, lost_in_a_row=lost, settled=job.settled)
+            lease = _live(job, event.lease_id, event)
+            lasted = time_us - lease.assigned_us > job.origin.terms.lost_lease_window_us
+            # Nothing was accepted of this attempt, so what was settled before it stays.
+            return replace(
+                _end_attempt(job, event.lease_id, event, time_us),
+                num_interruptions=job.num_interruptions + 1,
+                lost_in_a_row=lost_in_a_row(job.lost_in_a_row, event, lasted=lasted),
+                settled=job.settled,
+            )
         case e.JobRequeued():
             if job.lease is not None:
                 raise IllegalTransition(f"job {job.id}: JobRequeued while attempt {job.attempt} holds a lease")
             avoided = job.avoided
             if event.banned_until_us is not None:
-                avoided = _avoid(avoided, Avoided(worker_id=event.worker_id, until_us=event.banned_until_us))
+                avoided = avoid(avoided, Avoided(worker_id=event.worker_id, until_us=event.banned_until_us))
             return replace(
                 job,
                 version=version,
@@ -272,13 +268,14 @@ def evolve(job: Job, event: e.JobEvent, time_us: int) -> Job:
                 progress=None,
             )
         case e.CancelRequested():
-            return replace(job, version=version, phase=phase, last_us=time_us, stop_until_us=event.until_us)
+            return replace(
+                job, version=version, phase=phase, last_us=time_us, stop_until_us=event.until_us, reason=event.reason
+            )
         case e.JobTerminated():
             if event.outcome not in OUTCOMES[job.phase]:
                 raise IllegalTransition(f"job {job.id} is {job.phase.name}: it cannot end as {event.outcome.name}")
-            settled = job.settled
-            if event.outcome is e.Outcome.COMPLETED and job.lease is not None:
-                settled = Settled(lease_id=job.lease.lease_id, by=e.JobTerminated.__name__)
+            if event.outcome is e.Outcome.COMPLETED and job.lease is None:
+                raise IllegalTransition(f"job {job.id} has no live attempt: it cannot end as COMPLETED")
             return replace(
                 job,
                 version=version,
@@ -291,7 +288,7 @@ def evolve(job: Job, event: e.JobEvent, time_us: int) -> Job:
                 not_before_us=None,
                 avoided=(),
                 lost_in_a_row=(),
-                settled=settled,
+                settled=_settled_by_the_end(job, event, time_us),
                 outcome=event.outcome,
                 reason=event.reason,
                 ended_us=time_us,
@@ -337,6 +334,14 @@ def _end_attempt(job: Job, lease_id: str, event: e.JobEvent, time_us: int) -> Jo
     )
 
 
-def _avoid(avoided: tuple[Avoided, ...], one: Avoided) -> tuple[Avoided, ...]:
-    others = tuple(a for a in avoided if a.worker_id != one.worker_id)
-    return (*others, one)[-MAX_AVOIDED:]
+def _settled_by_the_end(job: Job, event: e.JobTerminated, time_us: int) -> Settled | None:
+    """What is settled after the job's end: its last attempt too, where the attempt's success may have been that end.
+
+    While a job is stopping a success ends it as CANCELLED; once its grace is over nothing more is accepted.
+    """
+    if job.lease is None:
+        return job.settled
+    success = event.outcome is e.Outcome.COMPLETED
+    if event.outcome is e.Outcome.CANCELLED and job.stop_until_us is not None:
+        success = time_us < job.stop_until_us
+    return Settled(lease_id=job.lease.lease_id, by=e.JobTerminated.__name__) if success else job.settled

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from tenure.domain import events as e
-from tenure.domain.errors import IllegalTransition, Reason, Refused
+from tenure.domain.errors import IllegalTransition, Reason, Refused, seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +78,12 @@ def terms_for(
         if wishes.time_allocation_us is None:
             allocation_us = min(allocation_us, queue.max_time_allocation_us)
         elif allocation_us > queue.max_time_allocation_us:
-            most = queue.max_time_allocation_us / 1e6
+            most = seconds(queue.max_time_allocation_us)
             raise Refused(
                 Reason.TIME_ALLOCATION_CAP,
-                f"the job's queue gives at most {most:g} s",
+                f"the job's queue gives at most {most} s",
                 field="time_allocation",
-                metadata={"maximum_seconds": f"{most:g}"},
+                metadata={"maximum_seconds": most},
             )
     basis = e.Basis.NONE
     if allocation_us is not None:

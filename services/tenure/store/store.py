@@ -20,10 +20,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tenure.domain.events import NewEvent, RecordedEvent, Stage
+from tenure.domain.events import NewEvent, RecordedEvent
 from tenure.domain.job import Job
 from tenure.domain.queue import Queue
 from tenure.domain.states import State
+from tenure.projections.rows import AttemptRow as AttemptRow
+from tenure.projections.rows import UpdateRow as UpdateRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,39 +134,6 @@ class Head:
     epoch: int
     position: int
     hash: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateRow:
-    """One line of a job's history. `text` is what a person reads; `attempt` 0 and `worker_id` "": none."""
-
-    position: int
-    time_us: int
-    state: State
-    text: str
-    attempt: int = 0
-    worker_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRow:
-    """One attempt. `end` is the name of the event that ended it (`Completed`, `Cancelled`, `Expired`, `Stopped`, `Lost`
-    for a JobTerminated), empty while it lives."""
-
-    number: int
-    worker_id: str
-    assigned_us: int
-    started_us: int | None = None
-    ended_us: int | None = None
-    stage: Stage = Stage.UNSPECIFIED
-    end: str = ""
-    exit_code: int | None = None
-    signal: int | None = None
-    oom: bool = False
-    message: str = ""
-    beats: int = 0
-    bytes_downloaded: int = 0
-    bytes_uploaded: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,11 +298,14 @@ class Store(Protocol):
         """Queued jobs of a queue whose `not_before` is not ahead, by place, after that place."""
 
     async def leased(self, after_id: str, limit: int) -> list[Job]:
-        """Jobs with a live lease, by id, after that id."""
+        """Jobs with a live lease, in the order of their creation, after the job with that id ("": from the start)."""
 
     async def due(self, until_us: int, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
-        """(instant, job id) of live jobs that time alone concerns up to then, by instant: the stop signal before their
-        deadline, the deadline, the end of their grace, the end of their wait for a retry. One entry a job: the next."""
+        """(instant, job id) of live jobs that time alone concerns up to then, by instant and id, after that entry.
+
+        One entry a job, the earliest that its fold knows, passed or not: while it waits, the end of its wait for a
+        retry or its deadline; while it has a worker, the stop signal before its deadline; then the end of its grace.
+        What comes after that instant is for the caller to read off the job (`Job.due_us`)."""
 
     async def find_request(self, principal: str, rpc: str, request_id: str) -> AnsweredRequest | None:
         """The answer given to this request id before."""

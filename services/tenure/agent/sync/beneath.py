@@ -21,6 +21,7 @@ from tenure.agent.sync.keys import RESERVED
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_DEPTH = 100
+_BACKDATED_NS = 1_000_000_000
 
 
 class PathRefused(Exception):
@@ -180,7 +181,7 @@ def open_file(place: Place, relative: str) -> int | None:
 class NewFile:
     """A file under a temporary name, in the folder where it is to be: `keep` gives it its own name, whole.
 
-    Use it in a `with` block; what was not kept is removed at its end.
+    Close it in any case: what was not kept is removed then.
     """
 
     def __init__(self, place: Place, relative: str) -> None:
@@ -198,10 +199,8 @@ class NewFile:
             self._stack.close()
             raise
 
-    def __enter__(self) -> NewFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Free it; remove what was not kept."""
         self._stack.close()
 
     def keep(self) -> Signature:
@@ -211,6 +210,9 @@ class NewFile:
             PathRefused: A folder has that name.
         """
         self.file.flush()
+        # Clocks of files are coarse. With a time in the past, whatever the job writes next makes another signature.
+        status = os.fstat(self.file.fileno())
+        os.utime(self.file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns - _BACKDATED_NS))
         os.fsync(self.file.fileno())
         try:
             os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)

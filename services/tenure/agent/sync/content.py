@@ -101,7 +101,7 @@ def read(place: Place, relative: str, *, pack: bool, aside: bool, spool: Path | 
 
 def _read(source: BinaryIO, *, pack: bool, aside: bool, spool: Path | None) -> Reading:
     signature = Signature.of(os.fstat(source.fileno()))
-    copy: BinaryIO = tempfile.TemporaryFile(dir=spool, prefix="tenure-")
+    copy = spooled(spool)
     try:
         # A file made just now has its time from the same clock as the job's files.
         age_ns = os.fstat(copy.fileno()).st_mtime_ns - signature.mtime_ns
@@ -114,7 +114,12 @@ def _read(source: BinaryIO, *, pack: bool, aside: bool, spool: Path | None) -> R
         copy.close()
         raise
     torn = Signature.of(os.fstat(source.fileno())) != signature
-    return Reading(content=content, signature=signature, sha256=sha256, racy=age_ns < _RACY_NS, torn=torn)
+    return Reading(content=content, signature=signature, sha256=sha256, racy=_is_racy(age_ns), torn=torn)
+
+
+def _is_racy(age_ns: int) -> bool:
+    # A time well in the future was set on purpose: another write would replace it.
+    return -_RACY_NS < age_ns < _RACY_NS
 
 
 class _HashingWriter:
@@ -182,8 +187,8 @@ def _chunks(descriptor: int, offset: int, length: int) -> Iterator[bytes]:
 
 
 def spooled(spool: Path | None) -> BinaryIO:
-    """A new nameless file for stored bytes that are to be unpacked; the caller closes it."""
-    return tempfile.TemporaryFile(dir=spool, prefix="tenure-")
+    """A new nameless file in a folder, None: the system's, for bytes on their way; the caller closes it."""
+    return tempfile.TemporaryFile(dir=spool, prefix="tenure-")  # noqa: SIM115 - it outlives this call
 
 
 def unpack(packed: BinaryIO, target: BinaryIO, shown: str) -> bytes:

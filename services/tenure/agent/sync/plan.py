@@ -123,9 +123,7 @@ def upload_of(rule: Rule, relative: str, *, compression: bool) -> Upload | None:
 def unchanged(upload: Upload, signature: Signature, manifest: Manifest) -> bool:
     """Whether the object is known to equal the file without reading it."""
     stored = manifest.get(upload.address)
-    return (
-        stored is not None and not stored.racy and stored.signature == signature and stored.path == upload.path
-    )
+    return stored is not None and not stored.racy and stored.signature == signature and stored.path == upload.path
 
 
 def upload_plan(

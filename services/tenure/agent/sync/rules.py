@@ -93,5 +93,5 @@ def _compiled(name: str, expression: str) -> Expression | None:
     try:
         compiled: Expression = re2.compile(expression, options=options)
     except re2.error:
-        raise RuleRefused(f"The {name} {ascii(expression)} is not an RE2 expression.") from None
+        raise RuleRefused(f"The {name} {expression!a} is not an RE2 expression.") from None
     return compiled

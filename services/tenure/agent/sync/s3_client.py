@@ -19,8 +19,8 @@ class S3Clients:
     """Makes clients and keeps them; safe for use from several threads.
 
     Endpoint and credentials are found as boto3 finds them: AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID,
-    AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, profiles, roles. Where an endpoint is named, buckets are addressed by path,
-    which every other store than Amazon's understands.
+    AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, profiles, roles. Where an endpoint is named, buckets are addressed by
+    path, which every other store than Amazon's understands.
 
     Args:
         environment: The variables; a region, or an endpoint and keys that are given here go before boto3's own search.

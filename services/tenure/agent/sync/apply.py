@@ -1,0 +1,350 @@
+"""Carries plans out: copies objects to files and files to objects, eight at a time, and knows which are equal.
+
+A commit marker is read before the folder is scanned for the data that has to be stored ahead of it. What was written
+before the marker is then in that scan, and a marker that is written again meanwhile is another turn's work; read
+afterwards it could speak of data that nobody has stored yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from tenure.agent.sync import beneath, content, plan
+from tenure.agent.sync.beneath import NewFile, Signature
+from tenure.agent.sync.content import Reading
+from tenure.agent.sync.counters import Counters
+from tenure.agent.sync.gate import WriteGate
+from tenure.agent.sync.keys import escaped
+from tenure.agent.sync.objects import (
+    SHA256_METADATA,
+    ContentChanged,
+    ObjectChanged,
+    ObjectInfo,
+    ObjectStore,
+    StoreUnreachable,
+)
+from tenure.agent.sync.offload import Offload
+from tenure.agent.sync.plan import Download, Manifest, Stored, Upload
+from tenure.agent.sync.retry import Retry, SyncRefused, refusing
+from tenure.agent.sync.rules import PACKED, Rule
+from tenure.runtime.clock import Clock
+
+I = TypeVar("I")  # noqa: E741
+
+AT_ONCE = 8
+"""How many files of an attempt are copied at once."""
+
+_MAX_OBJECTS = 1_000_000
+_LISTINGS = 5
+_ROUNDS = 20
+_BETWEEN_ROUNDS_S = 0.15
+_MARKERS_AT_ONCE = 32
+_IN_PLACE_TRIES = 2
+_TRIES = 5
+
+
+class Copier:
+    """Copies for one attempt.
+
+    Args:
+        store: The object store.
+        gate: Asked before every write to it.
+        retry: Repeats requests that did not reach it.
+        counters: Kept up to date.
+        offload: Runs file work in threads.
+        clock: Waits between the rounds of a last pass.
+        compression: Whether files are stored packed.
+        spool: Folder for copies of files on their way; None: the system's.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        gate: WriteGate,
+        retry: Retry,
+        counters: Counters,
+        offload: Offload,
+        clock: Clock,
+        compression: bool,
+        spool: Path | None,
+    ) -> None:
+        self._store = store
+        self._gate = gate
+        self._retry = retry
+        self._counters = counters
+        self._offload = offload
+        self._clock = clock
+        self._spool = spool
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._manifest: Manifest = {}
+        # Objects of which a write has failed: the store may carry it out yet, after a later one.
+        self._doubtful: set[tuple[str, str]] = set()
+        self.compression = compression
+
+    async def download(self, rule: Rule) -> None:
+        """Copy everything a rule selects to its folder, all of it or raise.
+
+        Raises:
+            SyncRefused, SyncUnreachable: See there.
+        """
+        done: set[tuple[str, str]] = set()
+        for _ in range(_LISTINGS):
+            try:
+                with refusing():
+                    await self._download_listed(rule, done)
+            except ObjectChanged:
+                continue  # list again: somebody writes to the prefix
+            return
+        raise SyncRefused(f"The objects below s3://{rule.bucket}/{escaped(rule.prefix)} change while they are loaded.")
+
+    async def changed(self, rules: Iterable[Rule]) -> list[tuple[Upload, Signature]]:
+        """Scan folders: every file whose object is not known to equal it, markers included.
+
+        Raises:
+            SyncRefused: A folder or a name in it cannot be used.
+        """
+        found: list[tuple[Upload, Signature]] = []
+        skipped = 0
+        for rule in rules:
+            with refusing():
+                scan = await self._offload.run(beneath.scan, rule.place)
+                skipped += scan.skipped
+                found += plan.upload_plan(rule, scan.files, self._manifest, compression=self.compression)
+        self._counters.files_skipped = skipped
+        return found
+
+    def is_stored(self, upload: Upload, signature: Signature) -> bool:
+        """Whether the object is known to equal the file with this signature."""
+        return plan.unchanged(upload, signature, self._manifest)
+
+    async def upload(self, upload: Upload) -> Signature | None:
+        """Make an object equal its file, as that is some time during this call.
+
+        Returns:
+            The signature of what is stored; None where the file is gone, or is none.
+
+        Raises:
+            SyncRefused, SyncUnreachable, FencedOff: See there.
+        """
+        async with self._lock(upload), self._slots:
+            with refusing():
+                signature = await self._offload.run(beneath.status, upload.rule.place, upload.relative)
+            if signature is None or self.is_stored(upload, signature):
+                return signature
+            for tried in range(_TRIES):
+                reading = await self._read(upload, aside=tried >= _IN_PLACE_TRIES)
+                if reading is None:
+                    return None
+                try:
+                    await self._send(upload, reading)
+                except ContentChanged:
+                    continue
+                finally:
+                    reading.content.close()
+                return reading.signature
+        raise SyncRefused(f"The file {upload.path!a} could not be read.")
+
+    async def commit(self, rules: Sequence[Rule], markers: Sequence[Upload]) -> None:
+        """Store commit markers as they are now, after all data that was written before them.
+
+        Args:
+            rules: Whose data goes first.
+            markers: Files; those that are gone, or written at this moment, are passed over.
+
+        Raises:
+            SyncRefused, SyncUnreachable, FencedOff: See there.
+        """
+        readings: list[tuple[Upload, Reading]] = []
+        try:
+            for marker in markers:
+                reading = await self._read(marker, aside=True)
+                if reading is not None:
+                    readings.append((marker, reading))
+            await self._upload_data(rules)
+            for marker, reading in sorted(readings, key=lambda each: each[1].signature.mtime_ns):
+                if not reading.torn:
+                    async with self._lock(marker), self._slots:
+                        await self._send(marker, reading)
+        finally:
+            for _, reading in readings:
+                reading.content.close()
+
+    async def settle(self, rules: Sequence[Rule]) -> None:
+        """Make every object equal its file; return when a scan has found nothing left to do.
+
+        Raises:
+            SyncRefused: Also when the files do not stop changing.
+            SyncUnreachable, FencedOff: See there.
+        """
+        found: list[tuple[Upload, Signature]] = []
+        for turn in range(_ROUNDS):
+            found = await self.changed(rules)
+            if not found and not await self._doubts():
+                return
+            if turn:
+                await self._clock.sleep(_BETWEEN_ROUNDS_S)
+            markers = [upload for upload, _ in found if upload.marker]
+            for start in range(0, len(markers), _MARKERS_AT_ONCE):
+                await self.commit(rules, markers[start : start + _MARKERS_AT_ONCE])
+            if not markers:
+                await self._upload_data(rules)
+        example = found[0][0].path if found else "an object"
+        raise SyncRefused(f"Files keep changing although the command has ended, such as {example!a}.")
+
+    async def _upload_data(self, rules: Iterable[Rule]) -> None:
+        uploads = [upload for upload, _ in await self.changed(rules) if not upload.marker]
+
+        async def one(upload: Upload) -> None:
+            await self.upload(upload)
+
+        await self._each(uploads, one)
+
+    async def _doubts(self) -> bool:
+        """Look again at objects of which a write has failed; whether one is not what we last stored."""
+        found = False
+        for bucket, key in sorted(self._doubtful):
+            info = await self._retry.run(lambda bucket=bucket, key=key: self._store.head(bucket, key))  # type: ignore[misc]
+            stored = self._manifest.get((bucket, key))
+            if stored is not None and (info is None or info.etag != stored.etag):
+                del self._manifest[bucket, key]
+                found = True
+            else:
+                self._doubtful.discard((bucket, key))
+        return found
+
+    async def _read(self, upload: Upload, *, aside: bool) -> Reading | None:
+        with refusing():
+            return await self._offload.run(
+                content.read,
+                upload.rule.place,
+                upload.relative,
+                pack=self.compression,
+                aside=aside,
+                spool=self._spool,
+            )
+
+    async def _send(self, upload: Upload, reading: Reading) -> None:
+        """Store what was read, unless the object has just these bytes; remember it."""
+        stored = self._manifest.get(upload.address)
+        if stored is not None and stored.sha256 == reading.sha256:
+            etag = stored.etag
+        else:
+            # Until this is acknowledged, nobody knows what the object holds.
+            self._manifest.pop(upload.address, None)
+            etag = (await self._retry.run(lambda: self._put(upload, reading))).etag
+            self._counters.files_uploaded += 1
+        self._manifest[upload.address] = Stored(
+            path=upload.path,
+            signature=reading.signature,
+            sha256=reading.sha256,
+            etag=etag,
+            racy=reading.racy or reading.torn,
+        )
+
+    async def _put(self, upload: Upload, reading: Reading) -> ObjectInfo:
+        try:
+            return await self._store.put(
+                upload.rule.bucket,
+                upload.key,
+                reading.content,
+                gate=self._gate,
+                content_encoding="gzip" if self.compression else "",
+                metadata={SHA256_METADATA: reading.content.sha256.hex()},
+                sent=self._count_sent,
+            )
+        except StoreUnreachable:
+            self._doubtful.add(upload.address)
+            raise
+
+    def _count_sent(self, length: int) -> None:
+        self._counters.bytes_uploaded += length
+
+    async def _download_listed(self, rule: Rule, done: set[tuple[str, str]]) -> None:
+        listing = await self._retry.run(lambda: self._list(rule))
+        objects = plan.listed(rule, listing)
+
+        async def look(relative: str) -> None:
+            info = await self._retry.run(lambda: self._store.head(rule.bucket, objects[relative].key))
+            if info is None:
+                raise ObjectChanged(f"{rule.bucket}/{escaped(objects[relative].key)} was removed.")
+            objects[relative] = info
+
+        await self._each([relative for relative in objects if relative.endswith(PACKED)], look)
+        downloads = plan.download_plan(rule, objects, compression=self.compression)
+
+        async def load(download: Download) -> None:
+            await self._download(rule, download)
+            done.add((download.info.key, download.info.etag))
+
+        await self._each([each for each in downloads if (each.info.key, each.info.etag) not in done], load)
+
+    async def _list(self, rule: Rule) -> list[ObjectInfo]:
+        found: list[ObjectInfo] = []
+        async for info in self._store.list(rule.bucket, rule.prefix):
+            found.append(info)
+            if len(found) > _MAX_OBJECTS:
+                raise SyncRefused(
+                    f"There are more than {_MAX_OBJECTS} objects below s3://{rule.bucket}/{escaped(rule.prefix)}."
+                )
+        return found
+
+    async def _download(self, rule: Rule, download: Download) -> None:
+        async with self._slots:
+            file = await self._offload.run(NewFile, rule.place, download.relative)
+            try:
+                info, sha256 = await self._fetch(rule, download, file)
+                signature = await self._offload.run(file.keep)
+            finally:
+                await self._offload.run(file.close)
+        self._counters.files_downloaded += 1
+        self._counters.bytes_downloaded += info.size
+        path = str(rule.place.path / download.relative)
+        self._manifest[rule.bucket, info.key] = Stored(
+            path=path, signature=signature, sha256=sha256, etag=info.etag, racy=False
+        )
+
+    async def _fetch(self, rule: Rule, download: Download, file: NewFile) -> tuple[ObjectInfo, bytes]:
+        """Write an object's bytes, unpacked where it is packed; with the SHA-256 of what was written."""
+        key, expected = download.info.key, download.info
+        if not download.unpack:
+            info = await self._retry.run(lambda: self._store.get(rule.bucket, key, file.file, expected=expected))
+            return info, await self._offload.run(content.sha256_of, file.file)
+        packed = await self._offload.run(content.spooled, self._spool)
+        try:
+            info = await self._retry.run(lambda: self._store.get(rule.bucket, key, packed, expected=expected))
+            shown = f"s3://{rule.bucket}/{escaped(key)}"
+            return info, await self._offload.run(content.unpack, packed, file.file, shown)
+        finally:
+            packed.close()
+
+    def _lock(self, upload: Upload) -> asyncio.Lock:
+        """One write of an object at a time: two could overtake each other."""
+        return self._locks.setdefault(upload.address, asyncio.Lock())
+
+    async def _each(self, items: Sequence[I], work: Callable[[I], Awaitable[None]]) -> None:
+        """Do all of the work; the first error ends the rest and is raised."""
+        waiting = len(items)
+        todo = iter(items)
+
+        async def worker() -> None:
+            nonlocal waiting
+            for item in todo:
+                await work(item)
+                waiting -= 1
+                self._counters.files_pending -= 1
+
+        self._counters.files_pending += waiting
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(AT_ONCE, len(items))):
+                    group.create_task(worker())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            self._counters.files_pending -= waiting

@@ -1,0 +1,82 @@
+"""What a job is found by: the job's value → the columns of its row."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from tenure.domain.job import Job, Origin
+from tenure.domain.states import Phase, State
+
+# Numbers that stand for states in rows and indexes. They are stored: never renumbered.
+STATES: dict[State, int] = {
+    State.IN_QUEUE: 1,
+    State.RUNNING: 2,
+    State.CANCELING: 3,
+    State.SUCCESS: 4,
+    State.FAILURE: 5,
+    State.EXPIRED: 6,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobColumns:
+    """What changes in a job's row and is searched.
+
+    `place` (minus its priority) is set while the job is ready to be given out, `leased` while an attempt holds a
+    lease, `twin` while it is live; `due_us` is the next instant at which time alone concerns it.
+    """
+
+    state: int
+    place: int | None
+    not_before_us: int | None
+    leased: int | None
+    due_us: int | None
+    expires_us: int | None
+    twin: int | None
+
+
+def columns_of(job: Job, twin: int) -> JobColumns:
+    """The columns of a job; `twin` is `twin_of` its origin."""
+    phase = job.phase
+    return JobColumns(
+        state=STATES[job.state],
+        place=-job.origin.priority if phase is Phase.QUEUED else None,
+        not_before_us=job.not_before_us,
+        leased=1 if job.lease is not None else None,
+        due_us=due_of(job),
+        expires_us=job.expires_us,
+        twin=None if phase is Phase.FINAL else twin,
+    )
+
+
+def due_of(job: Job) -> int | None:
+    """The earliest instant, passed or not, at which time alone concerns the job: while it waits the end of its wait
+    for a retry or its deadline, while it has a worker the stop signal before its deadline, then the end of its grace.
+    """
+    match job.phase:
+        case Phase.QUEUED:
+            ahead = [at_us for at_us in (job.not_before_us, job.expires_us) if at_us is not None]
+            return min(ahead, default=None)
+        case Phase.ASSIGNED | Phase.RUNNING:
+            return job.stop_signal_us
+        case Phase.STOPPING:
+            return job.stop_until_us
+        case Phase.FINAL:
+            return None
+
+
+def twin_of(origin: Origin) -> int:
+    """A signed 64-bit number that is the same for jobs of one owner with one specification (and, by a rare accident,
+    for others: compare)."""
+    owner = b"\0".join((origin.created_by.encode(), origin.project.encode(), origin.specification_digest))
+    return int.from_bytes(hashlib.blake2b(owner, digest_size=8).digest(), "big", signed=True)
+
+
+def are_twins(one: Origin, other: Origin) -> bool:
+    """Whether two jobs have the same owner and the same specification."""
+    return (
+        one.specification_digest == other.specification_digest
+        and one.created_by == other.created_by
+        and one.project == other.project
+    )
