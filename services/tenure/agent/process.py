@@ -38,6 +38,7 @@ class Guard:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py"))],
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -63,10 +64,9 @@ class Guard:
 
     def _say(self, line: str) -> None:
         # Without its guardian the agent still ends every command itself; only its own sudden death is then not covered.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
             if self._process.stdin is not None:
                 self._process.stdin.write(line.encode())
-                self._process.stdin.flush()
 
 
 class LocalRunner:

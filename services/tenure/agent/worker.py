@@ -18,7 +18,7 @@ from tenure.agent.connection import Connection
 from tenure.agent.copying import CopyingFactory
 from tenure.agent.holding import Holding, Standing
 from tenure.agent.ledger import NS, Ledger, reason_name
-from tenure.agent.outcome import Released, StopCause, StopOrder, clip
+from tenure.agent.outcome import StopCause, StopOrder, clip
 from tenure.agent.paths import PathsInUse
 from tenure.agent.runner import Runner
 from tenure.agent.transport import Transport
@@ -101,6 +101,7 @@ class Worker:
         self._group: asyncio.TaskGroup | None = None
         self._draining: str | None = None
         self._abandoned = False
+        self._acknowledged = True
         self.connected = asyncio.Event()
 
     async def run(self) -> bool:
@@ -126,7 +127,7 @@ class Worker:
             if not connection.done():
                 self._connection.close(self._draining or "done")
             await connection
-            return not self._ledger.holdings()
+            return self._acknowledged
         finally:
             await settle(connection)
 
@@ -155,16 +156,19 @@ class Worker:
         """Return when a drain is over; what the server does not acknowledge in time is left to the lease."""
         await self._changes.until(lambda: self._draining is not None)
         await self._changes.until(lambda: self._abandoned or not self._working())
-        patience_s = ABANDON_S if self._abandoned else LAST_REPORT_S
-        await self._changes.until(lambda: not self._attempts or self._abandoned, patience_s)
-        await self._changes.until(lambda: not self._attempts, ABANDON_S)
+        if not self._abandoned:
+            await self._changes.until(lambda: self._abandoned or not self._attempts, LAST_REPORT_S)
+        if self._abandoned:
+            await self._changes.until(lambda: not self._attempts, ABANDON_S)
         if self._attempts:
+            self._acknowledged = False
             log.warning("not_acknowledged", jobs=[holding.assignment.job_id for holding in self._ledger.holdings()])
             self._cancel_attempts()
 
     def _working(self) -> bool:
-        """Some attempt has not come to its outcome yet."""
-        return any(holding.outcome is None for holding in self._ledger.holdings())
+        """Some attempt has begun and not come to its outcome yet."""
+        begun = (Standing.HELD, Standing.OVER)
+        return any(holding.standing in begun and holding.outcome is None for holding in self._ledger.holdings())
 
     def _cancel_attempts(self) -> None:
         for task in self._attempts:

@@ -10,18 +10,23 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec
+from typing import Annotated, Any, Concatenate, ParamSpec, cast
 
 import typer
 
 from tenure.cli.session import Options, Output, Session, open_session
 
 P = ParamSpec("P")
-_PANEL = "Connection and output"
 
 
-def _option(annotation: Any, *names: str, help: str, envvar: str | None = None) -> Any:  # noqa: A002 - typer's word
-    return Annotated[annotation, typer.Option(*names, help=help, envvar=envvar, rich_help_panel=_PANEL)]
+def _option(
+    annotation: Any,
+    *names: str,
+    help: str,  # noqa: A002 - typer's word
+    metavar: str | None = None,
+    envvar: str | None = None,
+) -> Any:
+    return Annotated[annotation, typer.Option(*names, help=help, metavar=metavar, envvar=envvar)]
 
 
 def global_options(*, environment: bool) -> list[inspect.Parameter]:
@@ -35,19 +40,22 @@ def global_options(*, environment: bool) -> list[inspect.Parameter]:
         "server": _option(
             str | None,
             "--server",
-            help="Address of the server, HOST:PORT. [default: 127.0.0.1:50051]",
+            help="Address of the server. [default: 127.0.0.1:50051]",
+            metavar="HOST:PORT",
             envvar="TENURE_SERVER" if environment else None,
         ),
         "token_file": _option(
             Path | None,
             "--token-file",
             help="File with the token. Otherwise TENURE_TOKEN, or the token of the server on this machine.",
+            metavar="FILE",
             envvar="TENURE_TOKEN_FILE" if environment else None,
         ),
         "tls_ca": _option(
             Path | None,
             "--tls-ca",
             help="Encrypt; trust the certificates in this PEM file.",
+            metavar="FILE",
             envvar="TENURE_TLS_CA" if environment else None,
         ),
         "tls": _option(bool | None, "--tls/--no-tls", help="Encrypt; trust the certificates of this machine."),
@@ -80,7 +88,7 @@ def client_command(function: Callable[Concatenate[Session, P], None]) -> Callabl
         options = options_from(given).over(ctx.find_object(Options) or Options())
         mine = {parameter.name: given[parameter.name] for parameter in own}
         with open_session(options) as session:
-            function(session, **mine)
+            cast(Any, function)(session, **mine)
 
     # The name and the docstring, which is the help; not __wrapped__, which would bring back the old signature.
     update_wrapper(run, function, assigned=("__name__", "__doc__", "__module__", "__qualname__"), updated=())

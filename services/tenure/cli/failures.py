@@ -5,6 +5,7 @@ Exit codes: 1 the server refused; 2 the command was written wrongly; 3 the serve
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tenure.cli.durations import format_duration
@@ -26,18 +27,27 @@ class Problem(Exception):
     Attributes:
         message: what is wrong, one line.
         details: further lines, as one for each bad field of a file.
-        hint: what to do; empty: it is clear.
+        hints: what to do, a line each; none: it is clear.
         exit_code: of the process.
     """
 
     def __init__(
-        self, message: str, *, details: tuple[str, ...] = (), hint: str = "", exit_code: int = EXIT_USAGE
+        self,
+        message: str,
+        *,
+        details: Iterable[str] = (),
+        hints: Iterable[str] = (),
+        exit_code: int = EXIT_USAGE,
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.details = details
-        self.hint = hint
+        self.details = tuple(details)
+        self.hints = tuple(hints)
         self.exit_code = exit_code
+
+    def lines(self) -> list[str]:
+        """What to print."""
+        return [self.message, *(f"  {line}" for line in self.details), *(f"  → {line}" for line in self.hints)]
 
 
 HINTS = {
@@ -60,29 +70,30 @@ HINTS = {
 }
 
 
-def lines_for(error: TenureError, server: str) -> tuple[list[str], int]:
-    """What to print for a failed call, and the exit code.
+def refusal(error: TenureError, server: str) -> Problem:
+    """A failed call as a problem to print.
 
     Args:
         error: the failure.
         server: the address that was called, as the user wrote it.
     """
     unanswered = error.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    hints = []
     if unanswered and not error.reason:
-        lines = [f"cannot reach {server}: {_transport(error)}"]
-        hint = "is it running (`tenure serve`)? Another address: --server HOST:PORT or TENURE_SERVER"
+        message = f"cannot reach {server}: {_transport(error)}"
+        hints.append("is it running (`tenure serve`)? Another address: --server HOST:PORT or TENURE_SERVER")
     else:
         what = "no answer" if unanswered else "refused"
-        lines = [f"{what} ({error.reason or error.code.name}): {clean(error.message, _MESSAGE_LIMIT)}"]
-        lines += [f"  {clean(each.field)}: {clean(each.description, 300)}" for each in error.field_violations]
-        hint = _hint(error)
-    if hint:
-        lines.append(f"  → {hint}")
+        message = f"{what} ({error.reason or error.code.name}): {clean(error.message, _MESSAGE_LIMIT)}"
+        hints += [hint] if (hint := _hint(error)) else []
     if unanswered and error.request_id:
-        lines.append(
-            f"  → if it got through after all, --request-id {error.request_id} repeats it without doing it twice"
-        )
-    return lines, EXIT_UNREACHABLE if unanswered else EXIT_REFUSED
+        hints.append(f"if it got through after all, --request-id {error.request_id} repeats it without doing it twice")
+    return Problem(
+        message,
+        details=[f"{clean(each.field)}: {clean(each.description, 300)}" for each in error.field_violations],
+        hints=hints,
+        exit_code=EXIT_UNREACHABLE if unanswered else EXIT_REFUSED,
+    )
 
 
 def _hint(error: TenureError) -> str:

@@ -1,26 +1,23 @@
 """The command `tenure`: its groups and commands, each loaded only when it is called.
 
 A command's module may be heavy (gRPC, a database, an S3 client); `tenure --help` and the others do not wait for it.
-What a command raises for people (`Problem`, `TenureError`) becomes lines on standard error and an exit code here.
+A `Problem` that one raises becomes lines on standard error and an exit code here.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from tenure.cli import failures
 from tenure.cli.command import global_options, options_from, with_parameters
-from tenure.cli.session import DEFAULT_SERVER, Options
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +56,8 @@ class RootGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except failures.Problem as problem:
-            lines = [problem.message, *(f"  {line}" for line in problem.details)]
-            lines += [f"  → {problem.hint}"] if problem.hint else []
-            _complain(lines)
+            complain(problem.lines())
             raise typer.Exit(problem.exit_code) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            # Whoever read the answer has seen enough. Python would complain again as it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
-        except Exception as error:
-            code = _call_failed(error, ctx)
-            if code is None:
-                raise
-            raise typer.Exit(code) from None
 
 
 def load(name: str) -> Any:
@@ -98,41 +82,54 @@ def load(name: str) -> Any:
     return typer.main.get_command(single)
 
 
-def _call_failed(error: Exception, ctx: Any) -> int | None:
-    """Print a call that failed; its exit code. None: the error is something else."""
-    # Loaded only with the client: a command that does not call has no such error.
-    client = sys.modules.get("tenure.client.errors")
-    if client is None or not isinstance(error, client.TenureError):
-        return None
-    options = ctx.find_object(Options) or Options()
-    lines, code = failures.lines_for(error, options.server or DEFAULT_SERVER)
-    _complain(lines)
-    return code
-
-
-def _complain(lines: list[str]) -> None:
+def complain(lines: list[str]) -> None:
+    """Print what is wrong on standard error, after what was answered so far."""
     sys.stdout.flush()
     sys.stderr.write("tenure: " + "\n".join(lines) + "\n")
 
 
 def _root(ctx: typer.Context, **given: Any) -> None:
-    """Tenure, an event-sourced job control plane."""
-    if given.pop("show_version"):
-        from tenure.cli.version import print_version
+    """Tenure: an event-sourced job control plane.
 
-        print_version()
-        raise typer.Exit
+    A first try: `tenure serve` in one terminal, `tenure worker` in another, then `tenure jobs create -- echo hello`.
+    """
     ctx.obj = options_from(given)
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
-        raise typer.Exit
 
 
-def _build() -> typer.Typer:
+def _not_loaded() -> None:
+    """Stands for a command until it is called."""
+
+
+def build() -> typer.Typer:
+    """The whole command, nothing of it loaded."""
     built = typer.Typer(
         cls=RootGroup,
         add_completion=False,
+        no_args_is_help=True,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
+    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    built.callback()(with_parameters(_root, [context, *global_options(environment=True)]))
+    for name, entry in ENTRIES.items():
+        built.command(name, help=entry.help)(_not_loaded)
     return built
+
+
+app = build()
+
+
+def main() -> None:
+    """Entry point of the command."""
+    try:
+        app(prog_name="tenure")
+    except Exception as error:
+        if os.environ.get("TENURE_DEBUG"):
+            raise
+        complain([f"something unexpected went wrong ({type(error).__name__})", "  → TENURE_DEBUG=1 shows where"])
+        sys.exit(failures.EXIT_REFUSED)
+
+
+if __name__ == "__main__":
+    main()

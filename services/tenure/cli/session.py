@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from tenure.cli.failures import Problem
+from tenure.cli.failures import Problem, refusal
 from tenure.cli.local_token import find_local_token, split_address
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from tenure.client import RetryPolicy, SyncClient, TenureError
+
+T = TypeVar("T")
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 
@@ -91,9 +93,9 @@ def open_session(options: Options, retry: RetryPolicy | None = None) -> Iterator
     """A session with an open client; nothing is sent before the first call.
 
     Raises:
-        Problem: the address or the token file is of no use.
+        Problem: the address or the token file is of no use, or a call failed.
     """
-    from tenure.client import SyncClient
+    from tenure.client import SyncClient, TenureError
 
     server = options.server or DEFAULT_SERVER
     try:
@@ -101,7 +103,10 @@ def open_session(options: Options, retry: RetryPolicy | None = None) -> Iterator
     except ValueError as error:
         raise Problem(f"--server: {error}") from None
     with SyncClient(server, token=read_token(options), tls_ca=_tls(options), retry=retry) as client:
-        yield Session(options, client)
+        try:
+            yield Session(options, client)
+        except TenureError as error:
+            raise refusal(error, server) from None
 
 
 def read_token(options: Options) -> str | None:
@@ -135,7 +140,7 @@ def _tls(options: Options) -> bytes | bool | None:
     return bool(options.tls)
 
 
-def _read[T](path: Path, option: str, how: Callable[[Path], T]) -> T:
+def _read(path: Path, option: str, how: Callable[[Path], T]) -> T:
     try:
         return how(path)
     except OSError as error:

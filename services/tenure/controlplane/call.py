@@ -1,6 +1,6 @@
 """What a service knows of the call that it answers.
 
-A service method takes the decoded and checked request and a `Call`; everything about the wire stays in `hosting`.
+A service method takes the decoded and checked request and a `Call`; everything about the wire stays in `pipeline`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from google.protobuf.message import Message
 from tenure.controlplane.status import Violation
 from tenure.controlplane.tokens import Identity
 
-RequestT_co = TypeVar("RequestT_co", bound=Message, covariant=True)
+MessageT_co = TypeVar("MessageT_co", bound=Message, covariant=True)
 
 
 class Call(Protocol):
-    """One call, for as long as it lives."""
+    """One call, for as long as it lives.
+
+    `identity` is who calls; `rpc` service and method, as in `JobService.CreateJobs`; `deadline` when its time is over,
+    in seconds of the event loop's clock, None for a stream, which has no end of its own.
+    """
 
     identity: Identity
-    """Who calls."""
-
     rpc: str
-    """Service and method, as in `JobService.CreateJobs`."""
-
     deadline: float | None
-    """When its time is over, in seconds of the event loop's clock; None: a stream, which has no end of its own."""
 
     @property
     def peer(self) -> str:
@@ -52,12 +51,11 @@ class BadMessage:
     violations: tuple[Violation, ...]
 
 
-class Messages(Protocol[RequestT_co]):
-    """What a stream brings, one after the other; its end is only that it is not heard of any more.
+class Messages(Protocol[MessageT_co]):
+    """What a stream brings, one after the other; its end says only that nothing more is heard.
 
-    Raises:
-        Refused: MALFORMED_REQUEST, REQUEST_NOT_RECEIVED; let it end the call.
+    Iterating raises `Refused` (MALFORMED_REQUEST); let it end the call.
     """
 
-    def __aiter__(self) -> AsyncIterator[RequestT_co | BadMessage]:
+    def __aiter__(self) -> AsyncIterator[MessageT_co | BadMessage]:
         """The messages."""

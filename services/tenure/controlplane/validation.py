@@ -88,7 +88,7 @@ def parse(message_class: type[MessageT], raw: bytes) -> MessageT:
     message = message_class()
     try:
         message.ParseFromString(raw)
-    except Exception:  # noqa: BLE001 - whatever a parser says of hostile bytes, it is the same to the caller
+    except Exception:  # whatever a parser says of hostile bytes, it is the same to the caller
         raise Refused(
             Reason.MALFORMED_REQUEST, f"the bytes of the request are no {message.DESCRIPTOR.full_name}"
         ) from None

@@ -79,10 +79,9 @@ def _decide(job: Job, command: c.Command, now_us: int) -> list[e.JobEvent]:
 
 def _extend(job: Job, command: c.Extend, now_us: int) -> list[e.JobEvent]:
     terms = job.origin.terms
-    if command.requested_us <= 0:
-        raise Refused(Reason.INVALID_FIELD, "the requested time must be above 0", field="requested_time")
-    if command.requested_us > MAX_TIME_US:
-        raise Refused(Reason.INVALID_FIELD, "the requested time is longer than time itself", field="requested_time")
+    if not 0 < command.requested_us <= MAX_TIME_US:
+        text = "the requested time must be above 0, and end before the year 10000"
+        raise Refused(Reason.INVALID_FIELD, text, field="requested_time")
     if job.phase is Phase.FINAL:
         raise Refused(Reason.JOB_FINAL, f"the job has ended ({job.state}); only a live job can be extended")
     if job.phase is Phase.STOPPING:

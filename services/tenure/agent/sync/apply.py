@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -33,7 +34,9 @@ from tenure.agent.sync.retry import Retry, SyncRefused, refusing
 from tenure.agent.sync.rules import PACKED, Rule
 from tenure.runtime.clock import Clock
 
-I = TypeVar("I")  # noqa: E741
+__all__ = ["AT_ONCE", "Copier", "Counters", "Found"]
+
+Item = TypeVar("Item")
 
 AT_ONCE = 8
 """How many files of an attempt are copied at once."""
@@ -45,6 +48,18 @@ _BETWEEN_ROUNDS_S = 0.15
 _MARKERS_AT_ONCE = 32
 _IN_PLACE_TRIES = 2
 _TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a scan of the rules' folders found.
+
+    `changed`: every file whose object is not known to equal it, commit markers included. `folders`: every folder, with
+    its inode, which tells when one was made anew under the same name.
+    """
+
+    changed: list[tuple[Upload, Signature]]
+    folders: frozenset[tuple[Path, int]]
 
 
 class Copier:
@@ -103,21 +118,23 @@ class Copier:
             return
         raise SyncRefused(f"The objects below s3://{rule.bucket}/{escaped(rule.prefix)} change while they are loaded.")
 
-    async def changed(self, rules: Iterable[Rule]) -> list[tuple[Upload, Signature]]:
-        """Scan folders: every file whose object is not known to equal it, markers included.
+    async def scan(self, rules: Iterable[Rule]) -> Found:
+        """Look at every file below the rules' folders, without reading it.
 
         Raises:
             SyncRefused: A folder or a name in it cannot be used.
         """
-        found: list[tuple[Upload, Signature]] = []
+        changed: list[tuple[Upload, Signature]] = []
+        folders: set[tuple[Path, int]] = set()
         skipped = 0
         for rule in rules:
             with refusing():
                 scan = await self._offload.run(beneath.scan, rule.place)
-                skipped += scan.skipped
-                found += plan.upload_plan(rule, scan.files, self._manifest, compression=self.compression)
+                changed += plan.upload_plan(rule, scan.files, self._manifest, compression=self.compression)
+            folders.update((rule.place.path / relative, inode) for relative, inode in scan.folders.items())
+            skipped += scan.skipped
         self._counters.files_skipped = skipped
-        return found
+        return Found(changed=changed, folders=frozenset(folders))
 
     def is_stored(self, upload: Upload, signature: Signature) -> bool:
         """Whether the object is known to equal the file with this signature."""
@@ -184,7 +201,7 @@ class Copier:
         """
         found: list[tuple[Upload, Signature]] = []
         for turn in range(_ROUNDS):
-            found = await self.changed(rules)
+            found = (await self.scan(rules)).changed
             if not found and not await self._doubts():
                 return
             if turn:
@@ -198,7 +215,7 @@ class Copier:
         raise SyncRefused(f"Files keep changing although the command has ended, such as {example!a}.")
 
     async def _upload_data(self, rules: Iterable[Rule]) -> None:
-        uploads = [upload for upload, _ in await self.changed(rules) if not upload.marker]
+        uploads = [upload for upload, _ in (await self.scan(rules)).changed if not upload.marker]
 
         async def one(upload: Upload) -> None:
             await self.upload(upload)
@@ -327,7 +344,7 @@ class Copier:
         """One write of an object at a time: two could overtake each other."""
         return self._locks.setdefault(upload.address, asyncio.Lock())
 
-    async def _each(self, items: Sequence[I], work: Callable[[I], Awaitable[None]]) -> None:
+    async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[None]]) -> None:
         """Do all of the work; the first error ends the rest and is raised."""
         waiting = len(items)
         todo = iter(items)

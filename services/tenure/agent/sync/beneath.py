@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -63,12 +63,12 @@ class Signature:
 class Scan:
     """What lies in a folder.
 
-    `files` by path below the folder; `folders` likewise, the folder itself as the empty path (none when it does not
-    exist); `skipped` counts what is neither: symlinks, pipes, devices, sockets.
+    `files` by path below the folder; `folders` likewise, with their inodes, the folder itself as the empty path (none
+    when it does not exist); `skipped` counts what is neither: symlinks, pipes, devices, sockets.
     """
 
     files: dict[str, Signature]
-    folders: frozenset[str]
+    folders: dict[str, int]
     skipped: int
 
 
@@ -115,7 +115,7 @@ def scan(place: Place) -> Scan:
         PathRefused: The folder is reached through a symlink, or folders lie more than 100 deep.
     """
     files: dict[str, Signature] = {}
-    folders: set[str] = set()
+    folders: dict[str, int] = {}
     skipped = 0
     waiting = [""]
     while waiting:
@@ -124,7 +124,7 @@ def scan(place: Place) -> Scan:
             raise PathRefused(f"{place.path}: folders lie more than {_MAX_DEPTH} deep.")
         try:
             with _opened(place, folder) as descriptor, os.scandir(descriptor) as entries:
-                folders.add(folder)
+                folders[folder] = os.fstat(descriptor).st_ino
                 for entry in entries:
                     if entry.name.startswith(RESERVED):
                         continue
@@ -143,7 +143,7 @@ def scan(place: Place) -> Scan:
             if not folder:
                 raise
             skipped += 1  # swapped for a symlink since its parent was read
-    return Scan(files=files, folders=frozenset(folders), skipped=skipped)
+    return Scan(files=files, folders=folders, skipped=skipped)
 
 
 def status(place: Place, relative: str) -> Signature | None:
@@ -155,6 +155,11 @@ def status(place: Place, relative: str) -> Signature | None:
     except (FileNotFoundError, PathRefused):
         return None
     return Signature.of(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def statuses(place: Place, relatives: Iterable[str]) -> dict[str, Signature | None]:
+    """`status` of several files."""
+    return {relative: status(place, relative) for relative in relatives}
 
 
 def open_file(place: Place, relative: str) -> int | None:

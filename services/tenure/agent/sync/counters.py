@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tenure.v1 import job_pb2
-
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
@@ -22,14 +20,3 @@ class Counters:
     errors: int = 0
     files_pending: int = 0
     files_skipped: int = 0
-
-    def message(self) -> job_pb2.SyncCounters:
-        """The counts as a heartbeat carries them."""
-        return job_pb2.SyncCounters(
-            files_downloaded=self.files_downloaded,
-            files_uploaded=self.files_uploaded,
-            bytes_downloaded=self.bytes_downloaded,
-            bytes_uploaded=self.bytes_uploaded,
-            files_pending=self.files_pending,
-            errors=self.errors,
-        )

@@ -1,0 +1,236 @@
+"""What all calls of a server share: who is let in, how many at once, and how they end.
+
+The way of a call is: token, role, limit of calls, request in time, a message, its rules, the service, the answer. It is
+walked by `unary` and `streams`. No exception's text leaves: what is no refusal becomes INTERNAL with a reference that
+the server's log explains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.message import Message
+
+from tenure.controlplane import status, tokens
+from tenure.controlplane.permissions import OPEN, Role
+from tenure.controlplane.status import Status
+from tenure.controlplane.tokens import Identity, Tokens
+from tenure.controlplane.validation import Validator
+from tenure.domain.errors import Reason, Refused
+from tenure.runtime.ids import Ids
+from tenure.runtime.logs import get_logger
+from tenure.store.store import StoreError
+
+_log = get_logger("rpc")
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long and how many. Seconds; `calls` are unary ones, `streams` all others.
+
+    `deadline_s` is given to unary calls that bring no deadline, `max_deadline_s` to those whose deadline is later. A
+    caller that reads nothing is given up after `send_s`, and its status is then left waiting for `goodbye_s`.
+    """
+
+    first_message_s: float = 5.0
+    deadline_s: float = 30.0
+    max_deadline_s: float = 300.0
+    send_s: float = 10.0
+    goodbye_s: float = 5.0
+    calls: int = 10_000
+    streams: int = 20_000
+
+
+class Kind(Enum):
+    """Who sends many messages: nobody, the server, both."""
+
+    UNARY = 1
+    RESPONSES = 2
+    BOTH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC. `function` is None where the service does not have it."""
+
+    rpc: str
+    roles: frozenset[Role]
+    kind: Kind
+    request_class: type[Message]
+    function: Callable[..., Any] | None
+    deadline_s: float
+
+
+class Context(Protocol):
+    """What is used of grpc.aio's context, with raw bytes both ways."""
+
+    def peer(self) -> str:
+        """Where the caller is."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds to the caller's deadline."""
+
+    async def read(self) -> object:
+        """The bytes of the next message, or `grpc.aio.EOF`."""
+
+    async def write(self, message: bytes) -> None:
+        """Send a message."""
+
+    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Iterable[tuple[str, bytes]]) -> None:
+        """End the call; always raises."""
+
+
+class Stream(Protocol):
+    """An open stream, as far as it can be ended from outside."""
+
+    identity: Identity
+    method: Method
+
+    def end(self, refused: Refused) -> None:
+        """End the call with this refusal, soon."""
+
+
+class Pipeline:
+    """What all calls of a server share.
+
+    Args:
+        known: knows tokens.
+        ids: makes the references of internal errors.
+        limits: how long and how many.
+    """
+
+    def __init__(self, known: Tokens, ids: Ids, limits: Limits) -> None:
+        self.limits = limits
+        self.tokens = known
+        self.validator = Validator()
+        self.draining = False
+        self._ids = ids
+        self._calls = 0
+        self._streams: set[Stream] = set()
+        known.on_revoked(self._end_streams_of)
+
+    def drain(self) -> None:
+        """Take no more calls, except of open RPCs, and end the streams; unary calls in flight go on."""
+        self.draining = True
+        for call in list(self._streams):
+            if call.method.roles is not OPEN:
+                call.end(draining())
+
+    def _end_streams_of(self, token_id: str) -> None:
+        for call in list(self._streams):
+            if call.identity.token_id == token_id:
+                call.end(tokens.invalid())
+
+    def begin_call(self) -> None:
+        """Count a unary call in.
+
+        Raises:
+            Refused: LIMIT_EXCEEDED.
+        """
+        if self._calls >= self.limits.calls:
+            raise Refused(Reason.LIMIT_EXCEEDED, "the server has too many calls to answer; try again later")
+        self._calls += 1
+
+    def end_call(self) -> None:
+        """Count a unary call out."""
+        self._calls -= 1
+
+    def begin_stream(self, call: Stream) -> None:
+        """Count a stream in.
+
+        Raises:
+            Refused: LIMIT_EXCEEDED.
+        """
+        if len(self._streams) >= self.limits.streams:
+            raise Refused(Reason.LIMIT_EXCEEDED, "the server has too many open streams; try again later")
+        self._streams.add(call)
+
+    def end_stream(self, call: Stream) -> None:
+        """Count a stream out."""
+        self._streams.discard(call)
+
+    async def admit(self, secret: str, method: Method) -> Identity:
+        """Look up who calls with a token that is not in the cache, and whether they may.
+
+        Raises:
+            Refused: CREDENTIALS_INVALID, ROLE_NOT_ALLOWED.
+        """
+        identity = await self.tokens.identify(secret)
+        authorise(identity, method.roles)
+        return identity
+
+    def explain(self, error: Exception, rpc: str) -> Status:
+        """The status for what came out of a service method."""
+        refused = refusal_in(error)
+        if refused is not None:
+            return status.of_refusal(refused)
+        if isinstance(error, status.Plain):
+            return Status(error.code, error.message)
+        reference = self._ids.new()
+        _log.error("call_failed", rpc=rpc, reference=reference, exc_info=error)
+        return status.build(
+            Reason.INTERNAL, f"something went wrong in the server; its log says what, under reference {reference}"
+        )
+
+
+def authorise(identity: Identity, roles: frozenset[Role]) -> None:
+    """Check a role.
+
+    Raises:
+        Refused: ROLE_NOT_ALLOWED.
+    """
+    if identity.role not in roles:
+        who = " or ".join(sorted(roles))
+        raise Refused(Reason.ROLE_NOT_ALLOWED, f"a token of role {identity.role} may not call this; it is for {who}")
+
+
+def refusal_in(error: BaseException) -> Refused | None:
+    """The refusal that an error is, holds (the group of a task group) or, from the store, means."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, StoreError):
+        return status.of_store_error(error)
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            if (refused := refusal_in(one)) is not None:
+                return refused
+    return None
+
+
+def encode(response: Message) -> bytes:
+    """The bytes of a message that is to be sent.
+
+    Raises:
+        Refused: LIMIT_EXCEEDED, it is larger than what clients take.
+    """
+    raw = response.SerializeToString()
+    if len(raw) > MAX_MESSAGE_BYTES:
+        text = f"the answer has {len(raw)} bytes, more than {MAX_MESSAGE_BYTES}; ask for less"
+        raise Refused(Reason.LIMIT_EXCEEDED, text)
+    return raw
+
+
+def draining() -> Refused:
+    """The answer of a server that is stopping."""
+    return Refused(Reason.DRAINING, "the server is stopping; try again in a moment")
+
+
+def not_implemented() -> Refused:
+    """The answer for an RPC that is known and not built."""
+    return Refused(Reason.NOT_IMPLEMENTED, "this method is not built yet")
+
+
+def missing() -> Refused:
+    """The answer for a call that ends before it began."""
+    return Refused(Reason.REQUEST_MISSING, "the call ended without a request message")
+
+
+def not_received(limit_s: float) -> Refused:
+    """The answer for a call whose message does not come."""
+    return Refused(Reason.REQUEST_NOT_RECEIVED, f"no request message arrived within {limit_s:g} s")

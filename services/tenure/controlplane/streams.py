@@ -1,0 +1,182 @@
+"""A call that answers with many messages, and perhaps takes many.
+
+A stream has no deadline of its own. It ends when the service is done, when the caller goes, when the caller does not
+read, and from outside: when the server stops or the token is revoked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import grpc
+from google.protobuf.message import Message
+
+from tenure.controlplane.call import BadMessage
+from tenure.controlplane.permissions import OPEN
+from tenure.controlplane.pipeline import (
+    Context,
+    Kind,
+    Method,
+    Pipeline,
+    encode,
+    missing,
+    not_implemented,
+    not_received,
+)
+from tenure.controlplane.status import Status
+from tenure.controlplane.tokens import ANONYMOUS, Identity
+from tenure.controlplane.validation import Validator, parse
+from tenure.domain.errors import Reason, Refused
+from tenure.runtime.logs import get_logger
+
+_log = get_logger("rpc")
+
+
+class RunningStream:
+    """One call that answers with many messages, and perhaps takes many."""
+
+    __slots__ = (
+        "_context",
+        "_ending",
+        "_pipeline",
+        "_received",
+        "_scope",
+        "_secret",
+        "_sending",
+        "deadline",
+        "identity",
+        "method",
+        "rpc",
+    )
+
+    def __init__(self, pipeline: Pipeline, method: Method, identity: Identity | None, secret: str) -> None:
+        self._pipeline = pipeline
+        self._secret = secret
+        self._context: Context | None = None
+        self._scope: asyncio.Timeout | None = None
+        self._ending: Refused | None = None
+        self._received = False
+        self._sending = asyncio.Lock()
+        self.method = method
+        self.identity = identity or ANONYMOUS
+        self.rpc = method.rpc
+        self.deadline: float | None = None
+
+    @property
+    def peer(self) -> str:
+        """Where the caller is."""
+        return self._context.peer() if self._context is not None else ""
+
+    def end(self, refused: Refused) -> None:
+        """End the call with this refusal, from outside and soon."""
+        if self._ending is None:
+            self._ending = refused
+            if self._scope is not None:
+                self._scope.reschedule(asyncio.get_running_loop().time())
+
+    async def send(self, message: Message) -> None:
+        """Send a message; see `StreamCall`."""
+        assert self._context is not None
+        raw = encode(message)
+        limit_s = self._pipeline.limits.send_s
+        try:
+            async with asyncio.timeout(limit_s), self._sending:
+                await self._context.write(raw)
+        except TimeoutError:
+            text = f"the caller has not read what was sent to it for {limit_s:g} s"
+            raise Refused(Reason.SLOW_CONSUMER, text) from None
+
+    async def read(self) -> bytes | None:
+        """The next message as it came; None: no more will come."""
+        assert self._context is not None
+        raw = await self._context.read()
+        if raw is grpc.aio.EOF:
+            return None
+        if not self._received:
+            self._received = True
+            # From here on the call may last.
+            if self._scope is not None and self._ending is None:
+                self._scope.reschedule(None)
+        return cast(bytes, raw)
+
+    async def run(self, _requests: object, context: Context) -> None:
+        """Answer the call."""
+        self._context = context
+        pipeline = self._pipeline
+        scope = asyncio.timeout(pipeline.limits.first_message_s)
+        try:
+            pipeline.begin_stream(self)
+            try:
+                async with scope:
+                    self._scope = scope
+                    try:
+                        await self._serve()
+                    finally:
+                        self._scope = None
+            finally:
+                pipeline.end_stream(self)
+        except Exception as error:
+            late = isinstance(error, TimeoutError) and scope.expired()
+            answer = pipeline.explain(self._late() if late else error, self.rpc)
+        else:
+            return
+        await self._abort(context, answer)
+
+    def _late(self) -> Refused:
+        return self._ending or not_received(self._pipeline.limits.first_message_s)
+
+    async def _abort(self, context: Context, answer: Status) -> None:
+        # The status waits behind what the caller has not read; a caller that reads nothing must not keep us.
+        try:
+            async with asyncio.timeout(self._pipeline.limits.goodbye_s):
+                await context.abort(answer.code, answer.message, answer.trailers)
+        except TimeoutError:
+            _log.warning("stream_abandoned", rpc=self.rpc, peer=self.peer, code=answer.code.name)
+
+    async def _serve(self) -> None:
+        method = self.method
+        if self.identity is ANONYMOUS and method.roles is not OPEN:
+            self.identity = await self._pipeline.admit(self._secret, method)
+        if self._ending is not None:
+            raise self._ending
+        if method.function is None:
+            raise not_implemented()
+        if method.kind is Kind.BOTH:
+            await method.function(StreamMessages(self, self._pipeline.validator), self)
+            return
+        raw = await self.read()
+        if raw is None:
+            raise missing()
+        request = self._pipeline.validator.decode(method.request_class, raw)
+        responses: AsyncIterator[Message] = method.function(request, self)
+        try:
+            async for response in responses:
+                await self.send(response)
+        finally:
+            # Not left to the garbage collector: what the service holds for the caller is let go of now.
+            close = getattr(responses, "aclose", None)
+            if close is not None:
+                await close()
+
+
+class StreamMessages:
+    """The messages of a stream, decoded and checked; see `Messages`."""
+
+    __slots__ = ("_call", "_validator")
+
+    def __init__(self, call: RunningStream, validator: Validator) -> None:
+        self._call = call
+        self._validator = validator
+
+    def __aiter__(self) -> StreamMessages:
+        return self
+
+    async def __anext__(self) -> Message | BadMessage:
+        raw = await self._call.read()
+        if raw is None:
+            raise StopAsyncIteration
+        message = parse(self._call.method.request_class, raw)
+        violations = self._validator.violations(message, len(raw))
+        return BadMessage(tuple(violations)) if violations else message

@@ -1,0 +1,394 @@
+"""The memory engine: everything a store promises except that it survives the process. For tests and simulations.
+
+No threads, no files, nothing random: on a virtual-time loop the same calls give the same store. Commits pass a `Disk`
+on their way, which a simulation replaces by one that is slow, full or broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from tenure.domain import events as e
+from tenure.domain.job import Job, create, evolve
+from tenure.domain.queue import Queue, evolve_queue
+from tenure.domain.states import Phase
+from tenure.projections.histories import NO_MARKS, Marks, mark, tell
+from tenure.projections.jobs import are_twins, due_of
+from tenure.store import chain, codec
+from tenure.store.matching import key_of, matches
+from tenure.store.store import (
+    AnsweredRequest,
+    Append,
+    Candidate,
+    CommitOutcomeUnknown,
+    Committed,
+    Conflict,
+    DuplicateSpecification,
+    EventFilter,
+    Head,
+    JobFilter,
+    JobOrder,
+    JobPage,
+    JobView,
+    QueueDepth,
+    RequestAnswered,
+    StoredJob,
+    TokenRow,
+    Unit,
+    VerifyReport,
+)
+
+# How much a long walk does before it lets others run.
+STEP = 1000
+
+
+class Disk(Protocol):
+    """What stands between a commit and its acknowledgement."""
+
+    async def flush(self, events: int) -> None:
+        """Return once so many events are as good as on disk.
+
+        Raises:
+            StorageFull, StorageReadOnly: nothing was written.
+            CommitOutcomeUnknown: the store takes no more commits.
+        """
+
+
+class InstantDisk:
+    """A disk that needs no time and never fails."""
+
+    async def flush(self, events: int) -> None:
+        """Return at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    stored: StoredJob
+    marks: Marks
+
+
+class MemoryStore:
+    """A `Store` in this process's memory; see there for what the methods promise."""
+
+    engine = "memory"
+
+    def __init__(self, *, log_id: str = "memory", epoch: int = 1, disk: Disk | None = None) -> None:
+        self._disk = disk or InstantDisk()
+        self._head = Head(log_id=log_id, epoch=epoch, position=0, hash=chain.START)
+        self._events: list[e.RecordedEvent] = []
+        self._streams: dict[str, list[int]] = {}
+        self._commits: list[tuple[int, bytes]] = []
+        self._jobs: dict[str, _Row] = {}
+        self._live: dict[str, None] = {}
+        self._queues: dict[str, Queue] = {}
+        self._requests: dict[tuple[str, str, str], tuple[AnsweredRequest, int]] = {}
+        self._tokens: dict[str, TokenRow] = {}
+        self._listeners: dict[object, Callable[[int], None]] = {}
+        self._pending: deque[tuple[Unit, asyncio.Future[Committed]]] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._broken = False
+
+    async def commit(self, unit: Unit) -> Committed:
+        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._pending.append((unit, future))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.get_running_loop().create_task(self._write())
+        return await asyncio.shield(future)
+
+    async def _write(self) -> None:
+        """Commit what is pending, one unit after the other; ends when nothing is left."""
+        while self._pending:
+            unit, future = self._pending.popleft()
+            try:
+                committed = await self._commit(unit)
+            except Exception as error:
+                if isinstance(error, CommitOutcomeUnknown):
+                    self._broken = True
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                for callback in list(self._listeners.values()):
+                    callback(committed.last)
+                if not future.done():
+                    future.set_result(committed)
+
+    async def _commit(self, unit: Unit) -> Committed:
+        if self._broken:
+            raise CommitOutcomeUnknown("an earlier commit failed")
+        request = unit.request
+        if request is not None:
+            known = self._requests.get((request.principal, request.rpc, request.request_id))
+            if known is not None:
+                raise RequestAnswered(known[0])
+        recorded, links = self._record(unit)
+        self._refuse_duplicates(unit)
+        await self._disk.flush(len(recorded))
+        for event in recorded:
+            self._events.append(event)
+            self._streams.setdefault(event.stream, []).append(event.position)
+            self._apply(event)
+        for append in unit.appends:
+            self._replace_fold(append)
+        last = len(self._events)
+        if recorded:
+            self._head = replace(self._head, position=last, hash=chain.advance(self._head.hash, links))
+            self._commits.append((last, self._head.hash))
+        if request is not None:
+            self._requests[request.principal, request.rpc, request.request_id] = (
+                AnsweredRequest(digest=request.digest, answer=request.answer, position=last),
+                request.at_us,
+            )
+        return Committed(first=last - len(recorded) + 1, last=last)
+
+    def _record(self, unit: Unit) -> tuple[list[e.RecordedEvent], list[chain.Link]]:
+        """The unit's events with their places, and what the chain says of them."""
+        recorded: list[e.RecordedEvent] = []
+        links: list[chain.Link] = []
+        begun: dict[str, tuple[int, int]] = {}
+        request_id, digest = (unit.request.request_id, unit.request.digest) if unit.request else ("", b"")
+        for append in unit.appends:
+            places = self._streams.get(append.stream, [])
+            number, version = begun.get(append.stream) or (places[0] if places else 0, len(places))
+            if version != append.expected_version:
+                raise Conflict(append.stream, append.expected_version, version)
+            for event in append.events:
+                position = self._head.position + len(recorded) + 1
+                number, version = number or position, version + 1
+                data = codec.encode(
+                    event, stream=append.stream if version == 1 else "", request_id=request_id, request_digest=digest
+                )
+                links.append((position, number, version, event.time_us, data))
+                recorded.append(
+                    e.RecordedEvent(
+                        position=position,
+                        stream=append.stream,
+                        version=version,
+                        event_id=event.event_id,
+                        time_us=event.time_us,
+                        actor=event.actor,
+                        request_id=request_id,
+                        request_digest=digest,
+                        payload=event.payload,
+                    )
+                )
+            begun[append.stream] = number, version
+        return recorded, links
+
+    def _refuse_duplicates(self, unit: Unit) -> None:
+        fresh: list[Job] = []
+        ended = {append.job.id for append in unit.appends if append.job and append.job.phase is Phase.FINAL}
+        for index, append in enumerate(unit.appends):
+            job = append.job
+            if job is None or append.expected_version != 0:
+                continue
+            if not job.origin.allow_duplicate:
+                live = [self._jobs[job_id].stored.job for job_id in self._live if job_id not in ended]
+                twin = next((one for one in (*live, *fresh) if are_twins(one.origin, job.origin)), None)
+                if twin is not None:
+                    raise DuplicateSpecification(index, twin.id)
+            fresh.append(job)
+
+    def _apply(self, event: e.RecordedEvent) -> None:
+        """Change the rows that an event changes."""
+        kind, _, name = event.stream.partition("/")
+        payload = event.payload
+        if isinstance(payload, e.QueueConfigured | e.QueuePaused | e.QueueResumed):
+            self._queues[name] = evolve_queue(self._queues.get(name), name, payload, event.time_us)
+            return
+        if isinstance(payload, e.JobCreated):
+            job = create(name, payload, event.time_us)
+            stored = StoredJob(job=job, specification=payload.specification, created_position=event.position)
+            row = _Row(stored, NO_MARKS)
+        else:
+            row = self._jobs[name]
+            job = evolve(row.stored.job, payload, event.time_us)
+        self._jobs[name] = _Row(replace(row.stored, job=job), mark(row.marks, event.version, type(payload)))
+        if job.phase is Phase.FINAL:
+            self._live.pop(name, None)
+        else:
+            self._live[name] = None
+
+    def _replace_fold(self, append: Append) -> None:
+        """Keep the caller's fold, as other engines do, so that one that is not the log's is found by `verify`."""
+        if append.job is not None:
+            row = self._jobs[append.job.id]
+            self._jobs[append.job.id] = replace(row, stored=replace(row.stored, job=append.job))
+        elif append.queue is not None:
+            self._queues[append.queue.name] = append.queue
+
+    def head(self) -> Head:
+        return self._head
+
+    def listen(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        key = object()
+        self._listeners[key] = callback
+        return lambda: _forget(self._listeners, key)
+
+    async def chain_at(self, position: int) -> tuple[int, bytes] | None:
+        if position > self._head.position:
+            return None
+        index = bisect_right(self._commits, position, key=lambda commit: commit[0])
+        return self._commits[index - 1] if index else (0, chain.START)
+
+    async def read(
+        self, after: int, limit: int, event_filter: EventFilter | None = None
+    ) -> tuple[list[e.RecordedEvent], int]:
+        found: list[e.RecordedEvent] = []
+        reached = max(0, after)
+        for event in self._events[reached : reached + STEP] if event_filter else self._events[reached : reached + limit]:
+            if len(found) == limit:
+                break
+            reached = event.position
+            if event_filter is None or _wanted(event, event_filter):
+                found.append(event)
+        return found, reached
+
+    async def read_stream(self, stream: str, after_version: int, limit: int) -> list[e.RecordedEvent]:
+        places = self._streams.get(stream, [])
+        return [self._events[position - 1] for position in places[after_version : after_version + limit]]
+
+    async def load_jobs(self, ids: Sequence[str]) -> dict[str, StoredJob]:
+        return {job_id: self._jobs[job_id].stored for job_id in ids if job_id in self._jobs}
+
+    async def view_jobs(self, ids: Sequence[str]) -> dict[str, JobView]:
+        return {job_id: self._view(job_id, histories=True) for job_id in ids if job_id in self._jobs}
+
+    def _view(self, job_id: str, *, histories: bool) -> JobView:
+        row = self._jobs[job_id]
+        if not histories:
+            return JobView(stored=row.stored)
+        places = self._streams[e.job_stream(job_id)]
+        updates, attempts = tell(row.marks, (self._events[places[v - 1] - 1] for v in row.marks.versions()))
+        return JobView(
+            stored=row.stored, updates=updates, attempts=attempts, updates_left_out=row.marks.left_out
+        )
+
+    async def browse(
+        self, job_filter: JobFilter, order: JobOrder, after: tuple[int, int] | None, limit: int, *, histories: bool
+    ) -> JobPage:
+        keys = sorted(
+            (key_of(row.stored.job, row.stored.created_position, order), row.stored.job.id)
+            for row in self._jobs.values()
+            if matches(row.stored.job, job_filter)
+        )
+        rest = [entry for entry in keys if after is None or entry[0] > after]
+        page = rest[:limit]
+        return JobPage(
+            views=tuple(self._view(job_id, histories=histories) for _, job_id in page),
+            next_key=page[-1][0] if len(rest) > limit else None,
+        )
+
+    def _live_jobs(self) -> Iterable[StoredJob]:
+        """In the order of creation."""
+        return (self._jobs[job_id].stored for job_id in self._live)
+
+    async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
+        ready = sorted(
+            ((-stored.job.origin.priority, stored.created_position), stored.job.id)
+            for stored in self._live_jobs()
+            if stored.job.phase is Phase.QUEUED
+            and stored.job.origin.queue == queue
+            and (stored.job.not_before_us is None or stored.job.not_before_us <= now_us)
+        )
+        rest = (entry for entry in ready if after is None or entry[0] > after)
+        return [
+            Candidate(job=self._jobs[job_id].stored.job, place=place)
+            for (place, job_id), _ in zip(rest, range(limit), strict=False)
+        ]
+
+    async def leased(self, after_id: str, limit: int) -> list[Job]:
+        start = self._jobs[after_id].stored.created_position if after_id in self._jobs else 0
+        held = (s.job for s in self._live_jobs() if s.job.lease is not None and s.created_position > start)
+        return [job for job, _ in zip(held, range(limit), strict=False)]
+
+    async def due(self, until_us: int, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
+        entries = ((due_of(stored.job), stored.job.id) for stored in self._live_jobs())
+        known = sorted((at_us, job_id) for at_us, job_id in entries if at_us is not None and at_us <= until_us)
+        return [entry for entry in known if after is None or entry > after][:limit]
+
+    async def find_request(self, principal: str, rpc: str, request_id: str) -> AnsweredRequest | None:
+        known = self._requests.get((principal, rpc, request_id))
+        return known[0] if known else None
+
+    async def purge_requests(self, before_us: int) -> int:
+        old = [key for key, (_, at_us) in self._requests.items() if at_us < before_us]
+        for key in old:
+            del self._requests[key]
+        return len(old)
+
+    async def load_queues(self) -> dict[str, Queue]:
+        return dict(self._queues)
+
+    async def queue_depths(self) -> dict[str, QueueDepth]:
+        depths: dict[str, QueueDepth] = {}
+        for stored in self._live_jobs():
+            origin = stored.job.origin
+            depth = depths.get(origin.queue, QueueDepth())
+            if stored.job.phase is Phase.QUEUED:
+                oldest = origin.created_us if depth.oldest_us is None else depth.oldest_us
+                depths[origin.queue] = replace(depth, waiting=depth.waiting + 1, oldest_us=oldest)
+            else:
+                depths[origin.queue] = replace(depth, active=depth.active + 1)
+        return depths
+
+    async def add_token(self, token: TokenRow) -> None:
+        self._tokens[token.id] = token
+
+    async def find_token(self, digest: bytes) -> TokenRow | None:
+        return next((token for token in self._tokens.values() if token.digest == digest), None)
+
+    async def list_tokens(self) -> list[TokenRow]:
+        return sorted(self._tokens.values(), key=lambda token: (token.created_us, token.id))
+
+    async def revoke_token(self, token_id: str, at_us: int) -> bool:
+        token = self._tokens.get(token_id)
+        if token is None or token.revoked_us is not None:
+            return False
+        self._tokens[token_id] = replace(token, revoked_us=at_us)
+        return True
+
+    async def verify(self) -> AsyncIterator[VerifyReport]:
+        copy = MemoryStore()
+        report = VerifyReport(commits=len(self._commits))
+        for event in list(self._events):
+            if event.position != report.position + 1:
+                report.problems.append(f"position {report.position + 1} is missing")
+            copy._apply(event)
+            report.position = report.events = event.position
+            if event.position % STEP == 0:
+                yield report
+        report.jobs = len(self._jobs)
+        for job_id, row in copy._jobs.items():
+            if self._jobs.get(job_id) != row:
+                report.problems.append(f"job {job_id}: its row is not what its events make of it")
+        for name, queue in copy._queues.items():
+            if self._queues.get(name) != queue:
+                report.problems.append(f"queue {name}: its row is not what its events make of it")
+        yield report
+
+    async def rebuild(self) -> AsyncIterator[int]:
+        self._jobs, self._live, self._queues = {}, {}, {}
+        for event in self._events:
+            self._apply(event)
+            if event.position % STEP == 0:
+                yield event.position
+        yield len(self._events)
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            await self._writer
+
+
+def _wanted(event: e.RecordedEvent, only: EventFilter) -> bool:
+    if only.streams and event.stream not in only.streams:
+        return False
+    return not only.types or type(event.payload).__name__ in only.types
+
+
+def _forget(listeners: dict[object, Callable[[int], None]], key: object) -> None:
+    listeners.pop(key, None)

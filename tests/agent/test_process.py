@@ -1,0 +1,325 @@
+"""Commands as real processes: what starts, what is told, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tenure.agent import strays
+from tenure.agent.cgroup import CgroupParent, find_cgroup_parent
+from tenure.agent.process import Guard, LocalCommand, LocalRunner
+from tenure.agent.runner import CommandLine, CommandNotStarted, Exit, Ladder
+from tenure.runtime.clock import SystemClock
+
+from .conftest import Eventually
+
+NS = 1_000_000_000
+KEEP = str(Path(sys.executable).parent) + ":/usr/bin:/bin"
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(params=["groups", "cgroups"])
+def runner(request: pytest.FixtureRequest, clock: SystemClock, tmp_path: Path) -> Iterator[LocalRunner]:
+    """Once with process groups alone, once with cgroups where this machine allows them."""
+    strays.adopt_orphans()
+    parent: CgroupParent | None = None
+    if request.param == "cgroups":
+        parent = find_cgroup_parent(f"tenure-test-{os.getpid()}")
+        if parent is None:
+            pytest.skip("cgroup v2 cannot be written here")
+    yield LocalRunner(clock=clock, path=KEEP, cgroups=parent)
+    if parent is not None:
+        parent.kill_stale()
+        parent.remove()
+
+
+def line(tmp_path: Path, program: str, *arguments: str, **environment: str) -> CommandLine:
+    return CommandLine(
+        name=f"job-{os.urandom(4).hex()}",
+        program=program,
+        arguments=arguments,
+        environment={"PATH": KEEP, "TENURE_JOB_DIR": str(tmp_path), **environment},
+        directory=tmp_path,
+    )
+
+
+def python(tmp_path: Path, code: str, *arguments: str) -> CommandLine:
+    return line(tmp_path, sys.executable, "-c", textwrap.dedent(code), *arguments)
+
+
+def alive(pid: int) -> bool:
+    return any(process.pid == pid and not process.zombie for process in strays.processes())
+
+
+async def pid_in(file: Path, eventually: Eventually) -> int:
+    await eventually(lambda: file.exists() and file.read_text().strip())
+    return int(file.read_text())
+
+
+async def ready(command: LocalCommand, eventually: Eventually) -> None:
+    await eventually(lambda: b"ready" in command.output.tail())
+
+
+async def test_exit_code_and_output(runner: LocalRunner, tmp_path: Path) -> None:
+    command = await runner.start(line(tmp_path, "sh", "-c", "echo out; echo err >&2; exit 7"))
+    assert await command.wait() == Exit(code=7, signal=None)
+    assert command.output.tail() == b"out\nerr\n"
+    assert str(await command.wait()) == "exit code 7"
+
+
+async def test_environment_is_exactly_what_was_given(runner: LocalRunner, tmp_path: Path) -> None:
+    wanted = line(tmp_path, "env", "-0", ODD="a=b\nc")
+    command = await runner.start(wanted)
+    await command.wait()
+    pairs = command.output.tail().decode().rstrip("\0").split("\0")
+    assert dict(pair.split("=", 1) for pair in pairs) == wanted.environment
+
+
+async def test_arguments_meet_no_shell(runner: LocalRunner, tmp_path: Path) -> None:
+    command = await runner.start(line(tmp_path, "printf", "%s|", "$HOME", "; echo no", "*", ""))
+    await command.wait()
+    assert command.output.tail() == b"$HOME|; echo no|*||"
+
+
+async def test_program_is_found_on_the_agents_path_not_the_jobs(runner: LocalRunner, tmp_path: Path) -> None:
+    (tmp_path / "echo").write_text("#!/bin/sh\necho hijacked\n")
+    (tmp_path / "echo").chmod(0o755)
+    command = await runner.start(line(tmp_path, "echo", "mine", PATH=str(tmp_path)))
+    await command.wait()
+    assert command.output.tail() == b"mine\n"
+
+
+async def test_relative_path_counts_from_the_job_directory(runner: LocalRunner, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/run").write_text("#!/bin/sh\npwd\n")
+    (tmp_path / "bin/run").chmod(0o755)
+    command = await runner.start(line(tmp_path, "bin/run"))
+    await command.wait()
+    assert command.output.tail().decode().strip() == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("program", "content", "why"),
+    [
+        ("no-such-program", None, "there is no program 'no-such-program' on the worker's PATH"),
+        ("./missing", None, "there is no program './missing'"),
+        ("./plain", "#!/bin/sh\n", "may not be run"),
+        ("./bad", "#!/no/such/interpreter\n", "interpreter"),
+    ],
+)
+async def test_what_cannot_be_started_says_why(
+    runner: LocalRunner, tmp_path: Path, program: str, content: str | None, why: str
+) -> None:
+    if content is not None:
+        (tmp_path / program).write_text(content)
+        (tmp_path / program).chmod(0o755 if "bad" in program else 0o644)
+    with pytest.raises(CommandNotStarted) as caught:
+        await runner.start(line(tmp_path, program))
+    assert why in str(caught.value)
+
+
+async def test_nul_in_an_argument_is_refused(runner: LocalRunner, tmp_path: Path) -> None:
+    with pytest.raises(CommandNotStarted, match="NUL"):
+        await runner.start(line(tmp_path, "echo", "a\0b"))
+
+
+async def test_death_by_signal_is_told_as_signal(runner: LocalRunner, tmp_path: Path) -> None:
+    command = await runner.start(python(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"))
+    ended = await command.wait()
+    assert (ended.code, ended.signal, ended.oom) == (None, signal.SIGSEGV, False)
+    assert str(ended) == "ended by SIGSEGV"
+
+
+DEAF = """
+import signal, sys, time
+def note(number, frame):
+    print(signal.Signals(number).name, flush=True)
+    if number == signal.{last}: sys.exit(3)
+signal.signal(signal.SIGINT, note); signal.signal(signal.SIGTERM, note)
+print("ready", flush=True)
+while True: time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "told", "code", "number"),
+    [
+        ("SIGINT", "SIGINT", 3, None),
+        ("SIGTERM", "SIGINT SIGTERM", 3, None),
+        ("SIGKILL", "SIGINT SIGTERM", None, signal.SIGKILL),
+    ],
+)
+async def test_the_ladder_goes_down_as_far_as_needed(
+    runner: LocalRunner,
+    tmp_path: Path,
+    clock: SystemClock,
+    eventually: Eventually,
+    last: str,
+    told: str,
+    code: int | None,
+    number: int | None,
+) -> None:
+    command = await runner.start(python(tmp_path, DEAF.format(last=last)))
+    await ready(command, eventually)
+    ladder = Ladder(terminate_after_ns=NS // 5, kill_after_ns=NS // 5)
+    descent = asyncio.ensure_future(ladder.descend(command, clock))
+    ended = await command.wait()
+    descent.cancel()
+    await asyncio.gather(descent, return_exceptions=True)
+    assert command.output.tail().decode().split()[1:] == told.split()
+    assert (ended.code, ended.signal) == (code, number)
+
+
+async def test_a_signal_reaches_the_whole_group(
+    runner: LocalRunner, tmp_path: Path, eventually: Eventually
+) -> None:
+    code = """
+    import os, signal, subprocess, sys, time
+    inner = "import signal,sys,time; signal.signal(signal.SIGINT, lambda *_: (print('inner', flush=True), sys.exit())); print('ready', flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", inner])
+    signal.signal(signal.SIGINT, lambda *_: None)
+    child.wait()
+    print("outer", flush=True)
+    """
+    command = await runner.start(python(tmp_path, code))
+    await ready(command, eventually)
+    command.signal(signal.SIGINT)
+    assert (await command.wait()).code == 0
+    assert command.output.tail().decode().split() == ["ready", "inner", "outer"]
+
+
+FORKS = """
+import os, sys, time
+if os.fork() == 0:
+    {leave}
+    if os.fork() == 0:
+        open(sys.argv[1], "w").write(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+while not os.path.exists(sys.argv[1]): time.sleep(0.01)
+{end}
+"""
+
+
+@pytest.mark.parametrize("leave", ["pass", "os.setsid()"])
+@pytest.mark.parametrize("end", ["pass", "print('ready', flush=True); time.sleep(600)"])
+async def test_no_process_stays_behind(
+    runner: LocalRunner, tmp_path: Path, eventually: Eventually, leave: str, end: str
+) -> None:
+    file = tmp_path / "pid"
+    command = await runner.start(python(tmp_path, FORKS.format(leave=leave, end=end), str(file)))
+    pid = await pid_in(file, eventually)
+    if end != "pass":
+        await ready(command, eventually)
+        command.kill()
+    ended = await command.wait()
+    assert ended.signal == (None if end == "pass" else signal.SIGKILL)
+    assert not alive(pid)
+
+
+async def test_an_orphan_that_hides_its_environment_is_found_when_the_process_is_ours(
+    tmp_path: Path, clock: SystemClock, eventually: Eventually
+) -> None:
+    strays.adopt_orphans()
+    runner = LocalRunner(clock=clock, path=KEEP, owns_process=True)
+    script = "echo $$ > pid; exec sleep 600"
+    command = await runner.start(line(tmp_path, "sh", "-c", f"(setsid env -i /bin/sh -c '{script}' &) ; sleep 0.3"))
+    pid = await pid_in(tmp_path / "pid", eventually)
+    await command.wait()
+    assert not alive(pid)
+
+
+async def test_one_command_does_not_end_another(runner: LocalRunner, tmp_path: Path) -> None:
+    first = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR="/first"))
+    second = await runner.start(line(tmp_path, "true", TENURE_JOB_DIR="/second"))
+    assert (await second.wait()).code == 0
+    assert alive(first.pid)
+    first.kill()
+    assert (await first.wait()).signal == signal.SIGKILL
+
+
+async def test_output_without_end_delays_nobody(runner: LocalRunner, tmp_path: Path) -> None:
+    command = await runner.start(line(tmp_path, "yes", "x" * 1000))
+    turns = 0
+    async with asyncio.timeout(20):
+        while command.output.end < 200_000_000:
+            await asyncio.sleep(0)
+            turns += 1
+    command.kill()
+    await command.wait()
+    # Every turn of the loop read at most one piece, so others had their turn in between.
+    assert turns >= 200_000_000 / 65536
+    assert len(command.output.tail()) == 64 * 1024
+    assert command.output.end >= 200_000_000
+
+
+async def test_what_is_printed_last_is_kept(runner: LocalRunner, tmp_path: Path) -> None:
+    command = await runner.start(python(tmp_path, "print('y' * 900_000); print('end')"))
+    await command.wait()
+    assert command.output.end == 900_005
+    assert command.output.last_lines(1, 100) == "end"
+
+
+async def test_output_may_be_closed_early(runner: LocalRunner, tmp_path: Path) -> None:
+    command = await runner.start(line(tmp_path, "sh", "-c", "exec >&- 2>&-; sleep 0.2; exit 4"))
+    assert (await command.wait()).code == 4
+
+
+async def test_standard_input_is_empty(runner: LocalRunner, tmp_path: Path) -> None:
+    command = await runner.start(line(tmp_path, "cat"))
+    assert (await command.wait()).code == 0
+
+
+async def test_out_of_memory_is_told(tmp_path: Path, clock: SystemClock) -> None:
+    class Counting(LocalRunner):
+        kills = 0
+
+        def oom_kills(self, cgroup: object) -> int:
+            return self.kills
+
+    runner = Counting(clock=clock, path=KEEP)
+    command = await runner.start(line(tmp_path, "sleep", "600"))
+    runner.kills = 1
+    os.kill(command.pid, signal.SIGKILL)
+    ended = await command.wait()
+    assert ended == Exit(code=None, signal=signal.SIGKILL, oom=True)
+    assert str(ended) == "ended by SIGKILL (out of memory)"
+
+
+async def test_the_guardian_ends_what_its_agent_left(tmp_path: Path, clock: SystemClock) -> None:
+    guard = Guard()
+    runner = LocalRunner(clock=clock, path=KEEP, guard=guard)
+    done = await runner.start(line(tmp_path, "true"))
+    await done.wait()
+    left = await runner.start(line(tmp_path, "sleep", "600"))
+    guard.close()
+    assert (await left.wait()).signal == signal.SIGKILL
+
+
+async def test_left_overs_of_an_earlier_agent_are_found_by_their_folder(
+    tmp_path: Path, clock: SystemClock
+) -> None:
+    runner = LocalRunner(clock=clock, path=KEEP)
+    jobs = tmp_path / "jobs"
+    mine = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=str(jobs / "a-1" / "work")))
+    other = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=str(tmp_path / "jobs2" / "work")))
+    assert strays.kill_below(jobs) == 1
+    assert (await mine.wait()).signal == signal.SIGKILL
+    assert alive(other.pid)
+    other.kill()
+    await other.wait()
+
+
+def test_a_ladder_leaves_time_for_the_last_upload() -> None:
+    ladder = Ladder(terminate_after_ns=30 * NS)
+    assert ladder.inside(30 * NS) == Ladder(terminate_after_ns=25 * NS, kill_after_ns=int(2.5 * NS))
+    assert ladder.inside(0) == Ladder(terminate_after_ns=0, kill_after_ns=0)
+    assert ladder.inside(3600 * NS) == Ladder(terminate_after_ns=30 * NS, kill_after_ns=int(2.5 * NS))
