@@ -73,9 +73,9 @@ class Process:
                     if line.startswith(beginning):
                         return line
                 ended = self._process.poll() is not None and not self._reader.is_alive()
-                if ended or not self._seen.wait(min(0.2, max(0.0, deadline - time.monotonic()))):
-                    if ended or time.monotonic() >= deadline:
-                        raise ProcessFailed(f"{self.name} did not get ready:\n" + "\n".join(self._lines))
+                if ended or time.monotonic() >= deadline:
+                    raise ProcessFailed(f"{self.name} did not get ready:\n" + "\n".join(self._lines))
+                self._seen.wait(0.2)
 
     def kill(self) -> None:
         """Kill -9, as when a machine loses its power: everything it runs goes with it."""
