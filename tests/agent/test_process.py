@@ -60,8 +60,15 @@ def alive(pid: int) -> bool:
 
 
 async def pid_in(file: Path, eventually: Eventually) -> int:
-    await eventually(lambda: file.exists() and file.read_text().strip())
-    return int(file.read_text())
+    text = ""
+
+    def written() -> bool:
+        nonlocal text
+        text = file.read_text().strip() if file.exists() else ""
+        return bool(text)
+
+    await eventually(written)
+    return int(text)
 
 
 async def ready(command: LocalCommand, eventually: Eventually) -> None:
@@ -178,15 +185,20 @@ async def test_the_ladder_goes_down_as_far_as_needed(
     assert (ended.code, ended.signal) == (code, number)
 
 
-async def test_a_signal_reaches_the_whole_group(
-    runner: LocalRunner, tmp_path: Path, eventually: Eventually
-) -> None:
+async def test_a_signal_reaches_the_whole_group(runner: LocalRunner, tmp_path: Path, eventually: Eventually) -> None:
     code = """
-    import os, signal, subprocess, sys, time
-    inner = "import signal,sys,time; signal.signal(signal.SIGINT, lambda *_: (print('inner', flush=True), sys.exit())); print('ready', flush=True); time.sleep(60)"
-    child = subprocess.Popen([sys.executable, "-c", inner])
+    import os, signal, subprocess, sys
+    inner = '''
+    import signal, sys, time
+    def note(number, frame):
+        print("inner", flush=True)
+        sys.exit()
+    signal.signal(signal.SIGINT, note)
+    print("ready", flush=True)
+    time.sleep(60)
+    '''
     signal.signal(signal.SIGINT, lambda *_: None)
-    child.wait()
+    subprocess.run([sys.executable, "-c", inner])
     print("outer", flush=True)
     """
     command = await runner.start(python(tmp_path, code))
@@ -304,9 +316,7 @@ async def test_the_guardian_ends_what_its_agent_left(tmp_path: Path, clock: Syst
     assert (await left.wait()).signal == signal.SIGKILL
 
 
-async def test_left_overs_of_an_earlier_agent_are_found_by_their_folder(
-    tmp_path: Path, clock: SystemClock
-) -> None:
+async def test_left_overs_of_an_earlier_agent_are_found_by_their_folder(tmp_path: Path, clock: SystemClock) -> None:
     runner = LocalRunner(clock=clock, path=KEEP)
     jobs = tmp_path / "jobs"
     mine = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=str(jobs / "a-1" / "work")))

@@ -20,7 +20,7 @@ from tenure.agent.ledger import NS, Ledger
 from tenure.agent.outcome import Failed, Outcome, Released, StopCause, StopOrder, Stopped, Succeeded
 from tenure.agent.runner import CommandLine, CommandNotStarted, Exit, Ladder, Runner, RunningCommand
 from tenure.agent.sync.gate import FencedOff
-from tenure.agent.sync.session import SyncRefused, SyncUnreachable
+from tenure.agent.sync.retry import SyncRefused, SyncUnreachable
 from tenure.agent.waiting import Changes, settle
 from tenure.agent.workdir import AttemptFolder, AttemptFolders
 from tenure.runtime.clock import Clock

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tenure.agent.assignment import Assignment
 from tenure.agent.sync import folders
-from tenure.agent.sync.apply import Counters
+from tenure.agent.sync.counters import Counters
 from tenure.agent.sync.gate import WriteGate
 from tenure.agent.sync.objects import ObjectStore
 from tenure.agent.sync.offload import Offload
@@ -21,13 +21,13 @@ from tenure.agent.sync.session import AttemptSync
 from tenure.agent.sync.watcher import WatcherFactory
 from tenure.agent.workdir import AttemptFolder
 from tenure.runtime.clock import Clock
-from tenure.v1 import worker_service_pb2
+from tenure.v1 import job_pb2
 
 _NS = 1_000_000_000
 
 
 class Copying(Protocol):
-    """The sync of one attempt. Errors: SyncRefused, SyncUnreachable, FencedOff of `sync.session` and `sync.gate`."""
+    """The sync of one attempt. Errors: SyncRefused and SyncUnreachable of `sync.retry`, FencedOff of `sync.gate`."""
 
     async def before(self) -> None:
         """Copy all input."""
@@ -56,7 +56,7 @@ class CopyingFactory(Protocol):
 
     def __call__(
         self, assignment: Assignment, folder: AttemptFolder, gate: WriteGate, deadline_ns: Callable[[], int | None]
-    ) -> tuple[Copying, Callable[[], worker_service_pb2.SyncCounters]]:
+    ) -> tuple[Copying, Callable[[], job_pb2.SyncCounters]]:
         """The sync, and what it has copied so far."""
 
 
@@ -82,7 +82,7 @@ class StoreCopying:
 
     def __call__(
         self, assignment: Assignment, folder: AttemptFolder, gate: WriteGate, deadline_ns: Callable[[], int | None]
-    ) -> tuple[Copying, Callable[[], worker_service_pb2.SyncCounters]]:
+    ) -> tuple[Copying, Callable[[], job_pb2.SyncCounters]]:
         """The sync, and what it has copied so far."""
         counters = Counters()
         sync = AttemptSync(
@@ -99,13 +99,14 @@ class StoreCopying:
             watcher=self._watcher,
             retry_budget_s=assignment.sync_retry_budget_ns / _NS,
             deadline_ns=deadline_ns,
+            spool=folder.spool,
         )
         return sync, partial(to_message, counters)
 
 
-def to_message(counters: Counters) -> worker_service_pb2.SyncCounters:
+def to_message(counters: Counters) -> job_pb2.SyncCounters:
     """The counters as they travel with a beat."""
-    return worker_service_pb2.SyncCounters(
+    return job_pb2.SyncCounters(
         files_downloaded=counters.files_downloaded,
         files_uploaded=counters.files_uploaded,
         bytes_downloaded=counters.bytes_downloaded,

@@ -30,7 +30,7 @@ class Observation:
     """What an attempt says of itself in a beat."""
 
     progress: job_pb2.Progress | None = None
-    sync: worker_service_pb2.SyncCounters | None = None
+    sync: job_pb2.SyncCounters | None = None
 
 
 @dataclass(slots=True)

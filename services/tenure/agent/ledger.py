@@ -266,9 +266,7 @@ class Ledger:
                     continue
             grace_ns = span_ns(item.grace) if item.HasField("grace") else None
             holding.order(
-                StopOrder(
-                    cause=cause, at_ns=now_ns, reason=reason, grace_ns=grace_ns, deadline_us=holding.deadline_us
-                )
+                StopOrder(cause=cause, at_ns=now_ns, reason=reason, grace_ns=grace_ns, deadline_us=holding.deadline_us)
             )
         self._wake()
 

@@ -86,17 +86,18 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 class GrpcTransport:
     """Streams over HTTP/2."""
 
-    def __init__(self, *, address: str, token: str | None, tls_ca: bytes | None = None) -> None:
+    def __init__(self, *, address: str, token: str | None, tls: bytes | bool = False) -> None:
         """Remember where to go.
 
         Args:
             address: HOST:PORT.
             token: sent as bearer token; None: none is sent.
-            tls_ca: certificates (PEM) that the server's must descend from; None: no TLS.
+            tls: certificates (PEM) that the server's must descend from; True: those of this machine; False: no TLS.
         """
         self._address = address
         self._token = token
-        self._credentials = grpc.ssl_channel_credentials(tls_ca) if tls_ca is not None else None
+        roots = tls if isinstance(tls, bytes) else None
+        self._credentials = grpc.ssl_channel_credentials(roots) if tls else None
 
     async def open(self) -> GrpcStream:
         """A new stream on a new connection."""

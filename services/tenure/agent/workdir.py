@@ -5,6 +5,7 @@
     WORK_DIR/jobs/JOB-N/    of attempt N, made fresh, removed at its end; left-overs are removed at the next start
         work/               TENURE_JOB_DIR: working directory, base of relative sync paths
         home/ tmp/          HOME and TMPDIR
+        spool/              the agent's own copies of files on their way
         deadline progress   TENURE_DEADLINE_FILE and TENURE_PROGRESS_FILE
 
 Only the owner may look into any of it. What a job leaves in its folder is never trusted.
@@ -45,6 +46,7 @@ class AttemptFolder(Protocol):
     job_dir: Path
     home: Path
     tmp: Path
+    spool: Path
     deadline_file: Path
     progress_file: Path
 
@@ -151,6 +153,7 @@ class LocalAttemptFolder:
         self.job_dir = folder / "work"
         self.home = folder / "home"
         self.tmp = folder / "tmp"
+        self.spool = folder / "spool"
         self.deadline_file = folder / "deadline"
         self.progress_file = folder / "progress"
 
@@ -161,7 +164,7 @@ class LocalAttemptFolder:
             OSError: it cannot be made.
         """
         _remove(self._folder)
-        for folder in (self._folder, self.job_dir, self.home, self.tmp):
+        for folder in (self._folder, self.job_dir, self.home, self.tmp, self.spool):
             folder.mkdir(mode=0o700)
         self.write_deadline(None)
 

@@ -137,7 +137,7 @@ class SeaweedFS:
             f"-s3.localSocket={self.directory / 's3.sock'}",
             f"-filer.localSocket={self.directory / 'f.sock'}",
             "-master.volumeSizeLimitMB=64",
-            "-volume.max=20",
+            "-volume.max=1000",  # a bucket takes seven; they are no larger than what they hold
             "-master.telemetry=false",
             "-volume.preStopSeconds=0",
         ]

@@ -77,6 +77,10 @@ class Session:
         """One line of the answer."""
         sys.stdout.write(f"{line}\n")
 
+    def flush(self) -> None:
+        """Let whoever reads the answer have what was written so far."""
+        sys.stdout.flush()
+
     def note(self, line: str) -> None:
         """A line beside the answer, for whoever sits at a terminal; scripts do not get it."""
         if self.fancy and sys.stderr.isatty():

@@ -124,8 +124,6 @@ def describe(event: event_pb2.Event) -> str:
             text = f"gives out no jobs: {payload.reason}"
         case "queue_resumed":
             text = "gives out jobs again"
-        case _:
-            text = ""
     return clean(text)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from typing import Self, TypeVar
 
 import grpc
@@ -176,7 +176,7 @@ class Client:
         flags: job_service_pb2.JobFlags | None = None,
         resume_token: str = "",
         on_drop: OnDrop | None = None,
-    ) -> AsyncIterator[job_service_pb2.WatchJobsResponse]:
+    ) -> AsyncGenerator[job_service_pb2.WatchJobsResponse, None]:
         """The jobs as they are, then everything that happens to them, without gap or repeat over lost connections.
 
         Args:
@@ -190,7 +190,7 @@ class Client:
 
     def follow_logs(
         self, job_id: str, *, attempt: int | None = None, from_offset: int = 0, on_drop: OnDrop | None = None
-    ) -> AsyncIterator[job_service_pb2.FollowLogsResponse]:
+    ) -> AsyncGenerator[job_service_pb2.FollowLogsResponse, None]:
         """The output of a job's command as it comes; of the latest attempt unless told otherwise."""
         cursor = LogsCursor(job_id=job_id, attempt=attempt, from_offset=from_offset)
         return self._follow(self._jobs.FollowLogs, cursor, on_drop)
@@ -247,7 +247,7 @@ class Client:
         follow: bool = False,
         limit: int = 0,
         on_drop: OnDrop | None = None,
-    ) -> AsyncIterator[event_pb2.Event]:
+    ) -> AsyncGenerator[event_pb2.Event, None]:
         """The events of the log in order, without gap or repeat over lost connections.
 
         Args:
@@ -288,7 +288,7 @@ class Client:
         rpc: grpc.aio.UnaryStreamMultiCallable[RequestT, ResponseT],
         cursor: Cursor[RequestT, ResponseT, ItemT],
         on_drop: OnDrop | None,
-    ) -> AsyncIterator[ItemT]:
+    ) -> AsyncGenerator[ItemT, None]:
         """One stream over as many connections as it takes."""
         backoff = StreamBackoff(self._retry, self._jitter, self._clock)
         while True:

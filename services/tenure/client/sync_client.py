@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Self, TypeVar
 
 import grpc
@@ -178,7 +178,7 @@ class SyncClient:
         flags: job_service_pb2.JobFlags | None = None,
         resume_token: str = "",
         on_drop: OnDrop | None = None,
-    ) -> Iterator[job_service_pb2.WatchJobsResponse]:
+    ) -> Generator[job_service_pb2.WatchJobsResponse, None, None]:
         """The jobs as they are, then everything that happens to them, without gap or repeat over lost connections.
 
         Args:
@@ -192,7 +192,7 @@ class SyncClient:
 
     def follow_logs(
         self, job_id: str, *, attempt: int | None = None, from_offset: int = 0, on_drop: OnDrop | None = None
-    ) -> Iterator[job_service_pb2.FollowLogsResponse]:
+    ) -> Generator[job_service_pb2.FollowLogsResponse, None, None]:
         """The output of a job's command as it comes; of the latest attempt unless told otherwise."""
         cursor = LogsCursor(job_id=job_id, attempt=attempt, from_offset=from_offset)
         return self._follow(self._jobs.FollowLogs, cursor, on_drop)
@@ -247,7 +247,7 @@ class SyncClient:
         follow: bool = False,
         limit: int = 0,
         on_drop: OnDrop | None = None,
-    ) -> Iterator[event_pb2.Event]:
+    ) -> Generator[event_pb2.Event, None, None]:
         """The events of the log in order, without gap or repeat over lost connections.
 
         Args:
@@ -288,7 +288,7 @@ class SyncClient:
         rpc: grpc.UnaryStreamMultiCallable[RequestT, ResponseT],
         cursor: Cursor[RequestT, ResponseT, ItemT],
         on_drop: OnDrop | None,
-    ) -> Iterator[ItemT]:
+    ) -> Generator[ItemT, None, None]:
         """One stream over as many connections as it takes."""
         backoff = StreamBackoff(self._retry, self._jitter, self._clock)
         while True:

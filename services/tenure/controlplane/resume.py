@@ -88,7 +88,9 @@ def _piece(chain_hash: bytes) -> bytes:
 
 def _invalid() -> Refused:
     return Refused(
-        Reason.RESUME_TOKEN_INVALID, "the resume token is not of this server's log; begin without one", field="resume_token"
+        Reason.RESUME_TOKEN_INVALID,
+        "the resume token is not of this server's log; begin without one",
+        field="resume_token",
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tenure.domain import events as e
 from tenure.projections import attempts as a
@@ -36,8 +36,7 @@ _ENDS: frozenset[type[e.Payload]] = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(NamedTuple):
     """Where in its stream a job's history is. `updates` and `attempts` are packed versions, `left_out` counts updates
     that are no longer among them."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tenure.domain.job import Job, Origin
 from tenure.domain.states import Phase, State
@@ -19,34 +19,33 @@ STATES: dict[State, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class JobColumns:
+class JobColumns(NamedTuple):
     """What changes in a job's row and is searched.
 
-    `place` (minus its priority) is set while the job is ready to be given out, `leased` while an attempt holds a
-    lease, `twin` while it is live; `due_us` is the next instant at which time alone concerns it.
+    `place` (minus its priority) is set while the job waits for a worker, `leased` while an attempt holds a lease;
+    `due_us` is the next instant at which time alone concerns it.
     """
 
     state: int
+    live: bool
     place: int | None
     not_before_us: int | None
     leased: int | None
     due_us: int | None
     expires_us: int | None
-    twin: int | None
 
 
-def columns_of(job: Job, twin: int) -> JobColumns:
-    """The columns of a job; `twin` is `twin_of` its origin."""
+def columns_of(job: Job) -> JobColumns:
+    """The columns of a job."""
     phase = job.phase
     return JobColumns(
-        state=STATES[job.state],
-        place=-job.origin.priority if phase is Phase.QUEUED else None,
-        not_before_us=job.not_before_us,
-        leased=1 if job.lease is not None else None,
-        due_us=due_of(job),
-        expires_us=job.expires_us,
-        twin=None if phase is Phase.FINAL else twin,
+        STATES[job.state],
+        phase is not Phase.FINAL,
+        -job.origin.priority if phase is Phase.QUEUED else None,
+        job.not_before_us,
+        1 if job.lease is not None else None,
+        due_of(job),
+        job.expires_us,
     )
 
 

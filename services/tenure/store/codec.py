@@ -37,6 +37,7 @@ TYPE_OF: dict[type[e.Payload], int] = {
     e.QueuePaused: pb.Event.QUEUE_PAUSED_FIELD_NUMBER,
     e.QueueResumed: pb.Event.QUEUE_RESUMED_FIELD_NUMBER,
 }
+# (The numbers of the domain's enums are those of the messages; the stubs want a type of their own for them.)
 CLASS_OF: dict[int, type[e.Payload]] = {number: kind for kind, number in TYPE_OF.items()}
 TYPE_NAMED: dict[str, int] = {kind.__name__: number for kind, number in TYPE_OF.items()}
 
@@ -128,7 +129,7 @@ def _fill(message: pb.Event, payload: e.Payload) -> None:
                 _set_time(started.deadline, payload.deadline_us)
         case e.JobTerminated():
             terminated = message.job_terminated
-            terminated.outcome = payload.outcome.value
+            terminated.outcome = payload.outcome.value  # type: ignore[assignment]
             terminated.reason = payload.reason
             terminated.attempt = payload.attempt
         case e.JobCreated():
@@ -167,7 +168,7 @@ def _fill_rarer(
         case e.AttemptFailed():
             failed = message.attempt_failed
             failed.lease_id, failed.attempt, failed.worker_id = payload.lease_id, payload.attempt, payload.worker_id
-            failed.stage = payload.stage.value
+            failed.stage = payload.stage.value  # type: ignore[assignment]
             if payload.exit_code is not None:
                 failed.exit_code = payload.exit_code
             if payload.signal is not None:
@@ -184,7 +185,7 @@ def _fill_rarer(
             expired.suspicious = payload.suspicious
         case e.JobRequeued():
             requeued = message.job_requeued
-            requeued.cause = payload.cause.value
+            requeued.cause = payload.cause.value  # type: ignore[assignment]
             requeued.attempt, requeued.worker_id = payload.attempt, payload.worker_id
             requeued.reason = payload.reason
             if payload.not_before_us is not None:
@@ -227,7 +228,7 @@ def _fill_heartbeat(message: pb.JobHeartbeat, payload: e.JobHeartbeat) -> None:
     message.attempt = payload.attempt
     message.count = payload.count
     _set_time(message.last_beat, payload.last_beat_us)
-    message.stage = payload.stage.value
+    message.stage = payload.stage.value  # type: ignore[assignment]
     if payload.progress is not None:
         message.progress = payload.progress
     message.progress_message = payload.progress_message
@@ -244,19 +245,19 @@ def _fill_queue(message: pb.QueueConfigured, payload: e.QueueConfigured) -> None
         _set_span(message.max_time_allocation, payload.max_time_allocation_us)
     if payload.default_time_allocation_us is not None:
         _set_span(message.default_time_allocation, payload.default_time_allocation_us)
-    message.basis = payload.basis.value
+    message.basis = payload.basis.value  # type: ignore[assignment]
     message.read_only = payload.read_only
     for product in payload.products:
-        served = message.products.add(
-            id=product.id, category=product.category, provider=product.provider, basis=product.basis.value
-        )
+        served = message.products.add(id=product.id, category=product.category, provider=product.provider)
+        served.basis = product.basis.value  # type: ignore[assignment]
         if product.time_extension is not None:
             served.time_extension = product.time_extension
 
 
 @lru_cache(maxsize=1024)
 def _terms(terms: e.Terms) -> pb.Terms:
-    message = pb.Terms(basis=terms.basis.value, max_failures=terms.max_failures, max_lost_leases=terms.max_lost_leases)
+    message = pb.Terms(max_failures=terms.max_failures, max_lost_leases=terms.max_lost_leases)
+    message.basis = terms.basis.value  # type: ignore[assignment]
     if terms.time_allocation_us is not None:
         _set_span(message.time_allocation, terms.time_allocation_us)
     if terms.max_time_allocation_us is not None:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from tenure.domain import events as e
-from tenure.domain.job import Job, create, evolve
-from tenure.domain.queue import Queue, evolve_queue
+from tenure.domain.job import Job
+from tenure.domain.queue import Queue
 from tenure.domain.states import Phase
-from tenure.projections.histories import NO_MARKS, Marks, mark, tell
-from tenure.projections.jobs import are_twins, due_of
+from tenure.projections.histories import tell
+from tenure.projections.jobs import are_twins
 from tenure.store import chain, codec
-from tenure.store.matching import key_of, matches
+from tenure.store.memory_rows import MemoryRows
 from tenure.store.store import (
     AnsweredRequest,
-    Append,
     Candidate,
     CommitOutcomeUnknown,
     Committed,
@@ -43,7 +42,7 @@ from tenure.store.store import (
     VerifyReport,
 )
 
-# How much a long walk does before it lets others run.
+# How many events a filtered read looks at, at most, and a long walk before it lets others run.
 STEP = 1000
 
 
@@ -66,12 +65,6 @@ class InstantDisk:
         """Return at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    stored: StoredJob
-    marks: Marks
-
-
 class MemoryStore:
     """A `Store` in this process's memory; see there for what the methods promise."""
 
@@ -83,9 +76,7 @@ class MemoryStore:
         self._events: list[e.RecordedEvent] = []
         self._streams: dict[str, list[int]] = {}
         self._commits: list[tuple[int, bytes]] = []
-        self._jobs: dict[str, _Row] = {}
-        self._live: dict[str, None] = {}
-        self._queues: dict[str, Queue] = {}
+        self._rows = MemoryRows()
         self._requests: dict[tuple[str, str, str], tuple[AnsweredRequest, int]] = {}
         self._tokens: dict[str, TokenRow] = {}
         self._listeners: dict[object, Callable[[int], None]] = {}
@@ -94,6 +85,7 @@ class MemoryStore:
         self._broken = False
 
     async def commit(self, unit: Unit) -> Committed:
+        """See `Store.commit`."""
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._pending.append((unit, future))
         if self._writer is None or self._writer.done():
@@ -131,9 +123,9 @@ class MemoryStore:
         for event in recorded:
             self._events.append(event)
             self._streams.setdefault(event.stream, []).append(event.position)
-            self._apply(event)
+            self._rows.apply(event)
         for append in unit.appends:
-            self._replace_fold(append)
+            self._rows.keep_fold(append.job, append.queue)
         last = len(self._events)
         if recorded:
             self._head = replace(self._head, position=last, hash=chain.advance(self._head.hash, links))
@@ -159,9 +151,8 @@ class MemoryStore:
             for event in append.events:
                 position = self._head.position + len(recorded) + 1
                 number, version = number or position, version + 1
-                data = codec.encode(
-                    event, stream=append.stream if version == 1 else "", request_id=request_id, request_digest=digest
-                )
+                name = append.stream if version == 1 else ""
+                data = codec.encode(event, stream=name, request_id=request_id, request_digest=digest)
                 links.append((position, number, version, event.time_us, data))
                 recorded.append(
                     e.RecordedEvent(
@@ -181,55 +172,34 @@ class MemoryStore:
 
     def _refuse_duplicates(self, unit: Unit) -> None:
         fresh: list[Job] = []
-        ended = {append.job.id for append in unit.appends if append.job and append.job.phase is Phase.FINAL}
         for index, append in enumerate(unit.appends):
             job = append.job
             if job is None or append.expected_version != 0:
                 continue
             if not job.origin.allow_duplicate:
-                live = [self._jobs[job_id].stored.job for job_id in self._live if job_id not in ended]
-                twin = next((one for one in (*live, *fresh) if are_twins(one.origin, job.origin)), None)
+                twin = next((one.id for one in fresh if are_twins(one.origin, job.origin)), None)
+                twin = twin or self._rows.twin(job.origin)
                 if twin is not None:
-                    raise DuplicateSpecification(index, twin.id)
-            fresh.append(job)
-
-    def _apply(self, event: e.RecordedEvent) -> None:
-        """Change the rows that an event changes."""
-        kind, _, name = event.stream.partition("/")
-        payload = event.payload
-        if isinstance(payload, e.QueueConfigured | e.QueuePaused | e.QueueResumed):
-            self._queues[name] = evolve_queue(self._queues.get(name), name, payload, event.time_us)
-            return
-        if isinstance(payload, e.JobCreated):
-            job = create(name, payload, event.time_us)
-            stored = StoredJob(job=job, specification=payload.specification, created_position=event.position)
-            row = _Row(stored, NO_MARKS)
-        else:
-            row = self._jobs[name]
-            job = evolve(row.stored.job, payload, event.time_us)
-        self._jobs[name] = _Row(replace(row.stored, job=job), mark(row.marks, event.version, type(payload)))
-        if job.phase is Phase.FINAL:
-            self._live.pop(name, None)
-        else:
-            self._live[name] = None
-
-    def _replace_fold(self, append: Append) -> None:
-        """Keep the caller's fold, as other engines do, so that one that is not the log's is found by `verify`."""
-        if append.job is not None:
-            row = self._jobs[append.job.id]
-            self._jobs[append.job.id] = replace(row, stored=replace(row.stored, job=append.job))
-        elif append.queue is not None:
-            self._queues[append.queue.name] = append.queue
+                    raise DuplicateSpecification(index, twin)
+            if job.phase is not Phase.FINAL:
+                fresh.append(job)
 
     def head(self) -> Head:
+        """See `Store.head`."""
         return self._head
 
     def listen(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        """See `Store.listen`."""
         key = object()
         self._listeners[key] = callback
-        return lambda: _forget(self._listeners, key)
+
+        def stop() -> None:
+            self._listeners.pop(key, None)
+
+        return stop
 
     async def chain_at(self, position: int) -> tuple[int, bytes] | None:
+        """See `Store.chain_at`."""
         if position > self._head.position:
             return None
         index = bisect_right(self._commits, position, key=lambda commit: commit[0])
@@ -238,9 +208,10 @@ class MemoryStore:
     async def read(
         self, after: int, limit: int, event_filter: EventFilter | None = None
     ) -> tuple[list[e.RecordedEvent], int]:
+        """See `Store.read`."""
         found: list[e.RecordedEvent] = []
         reached = max(0, after)
-        for event in self._events[reached : reached + STEP] if event_filter else self._events[reached : reached + limit]:
+        for event in self._events[reached : reached + max(limit, STEP)]:
             if len(found) == limit:
                 break
             reached = event.position
@@ -249,103 +220,79 @@ class MemoryStore:
         return found, reached
 
     async def read_stream(self, stream: str, after_version: int, limit: int) -> list[e.RecordedEvent]:
+        """See `Store.read_stream`."""
         places = self._streams.get(stream, [])
         return [self._events[position - 1] for position in places[after_version : after_version + limit]]
 
     async def load_jobs(self, ids: Sequence[str]) -> dict[str, StoredJob]:
-        return {job_id: self._jobs[job_id].stored for job_id in ids if job_id in self._jobs}
+        """See `Store.load_jobs`."""
+        return {job_id: self._rows.jobs[job_id].stored for job_id in ids if job_id in self._rows.jobs}
 
     async def view_jobs(self, ids: Sequence[str]) -> dict[str, JobView]:
-        return {job_id: self._view(job_id, histories=True) for job_id in ids if job_id in self._jobs}
+        """See `Store.view_jobs`."""
+        return {job_id: self._view(job_id, histories=True) for job_id in ids if job_id in self._rows.jobs}
 
     def _view(self, job_id: str, *, histories: bool) -> JobView:
-        row = self._jobs[job_id]
+        row = self._rows.jobs[job_id]
         if not histories:
             return JobView(stored=row.stored)
         places = self._streams[e.job_stream(job_id)]
         updates, attempts = tell(row.marks, (self._events[places[v - 1] - 1] for v in row.marks.versions()))
-        return JobView(
-            stored=row.stored, updates=updates, attempts=attempts, updates_left_out=row.marks.left_out
-        )
+        return JobView(stored=row.stored, updates=updates, attempts=attempts, updates_left_out=row.marks.left_out)
 
     async def browse(
         self, job_filter: JobFilter, order: JobOrder, after: tuple[int, int] | None, limit: int, *, histories: bool
     ) -> JobPage:
-        keys = sorted(
-            (key_of(row.stored.job, row.stored.created_position, order), row.stored.job.id)
-            for row in self._jobs.values()
-            if matches(row.stored.job, job_filter)
-        )
-        rest = [entry for entry in keys if after is None or entry[0] > after]
-        page = rest[:limit]
-        return JobPage(
-            views=tuple(self._view(job_id, histories=histories) for _, job_id in page),
-            next_key=page[-1][0] if len(rest) > limit else None,
-        )
-
-    def _live_jobs(self) -> Iterable[StoredJob]:
-        """In the order of creation."""
-        return (self._jobs[job_id].stored for job_id in self._live)
+        """See `Store.browse`."""
+        ids, next_key = self._rows.browse(job_filter, order, after, limit)
+        return JobPage(views=tuple(self._view(job_id, histories=histories) for job_id in ids), next_key=next_key)
 
     async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
-        ready = sorted(
-            ((-stored.job.origin.priority, stored.created_position), stored.job.id)
-            for stored in self._live_jobs()
-            if stored.job.phase is Phase.QUEUED
-            and stored.job.origin.queue == queue
-            and (stored.job.not_before_us is None or stored.job.not_before_us <= now_us)
-        )
-        rest = (entry for entry in ready if after is None or entry[0] > after)
-        return [
-            Candidate(job=self._jobs[job_id].stored.job, place=place)
-            for (place, job_id), _ in zip(rest, range(limit), strict=False)
-        ]
+        """See `Store.candidates`."""
+        return self._rows.candidates(queue, after, limit, now_us)
 
     async def leased(self, after_id: str, limit: int) -> list[Job]:
-        start = self._jobs[after_id].stored.created_position if after_id in self._jobs else 0
-        held = (s.job for s in self._live_jobs() if s.job.lease is not None and s.created_position > start)
-        return [job for job, _ in zip(held, range(limit), strict=False)]
+        """See `Store.leased`."""
+        return self._rows.leased(after_id, limit)
 
     async def due(self, until_us: int, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
-        entries = ((due_of(stored.job), stored.job.id) for stored in self._live_jobs())
-        known = sorted((at_us, job_id) for at_us, job_id in entries if at_us is not None and at_us <= until_us)
-        return [entry for entry in known if after is None or entry > after][:limit]
+        """See `Store.due`."""
+        return self._rows.due(until_us, after, limit)
 
     async def find_request(self, principal: str, rpc: str, request_id: str) -> AnsweredRequest | None:
+        """See `Store.find_request`."""
         known = self._requests.get((principal, rpc, request_id))
         return known[0] if known else None
 
     async def purge_requests(self, before_us: int) -> int:
+        """See `Store.purge_requests`."""
         old = [key for key, (_, at_us) in self._requests.items() if at_us < before_us]
         for key in old:
             del self._requests[key]
         return len(old)
 
     async def load_queues(self) -> dict[str, Queue]:
-        return dict(self._queues)
+        """See `Store.load_queues`."""
+        return dict(self._rows.queues)
 
     async def queue_depths(self) -> dict[str, QueueDepth]:
-        depths: dict[str, QueueDepth] = {}
-        for stored in self._live_jobs():
-            origin = stored.job.origin
-            depth = depths.get(origin.queue, QueueDepth())
-            if stored.job.phase is Phase.QUEUED:
-                oldest = origin.created_us if depth.oldest_us is None else depth.oldest_us
-                depths[origin.queue] = replace(depth, waiting=depth.waiting + 1, oldest_us=oldest)
-            else:
-                depths[origin.queue] = replace(depth, active=depth.active + 1)
-        return depths
+        """See `Store.queue_depths`."""
+        return self._rows.depths()
 
     async def add_token(self, token: TokenRow) -> None:
+        """See `Store.add_token`."""
         self._tokens[token.id] = token
 
     async def find_token(self, digest: bytes) -> TokenRow | None:
+        """See `Store.find_token`."""
         return next((token for token in self._tokens.values() if token.digest == digest), None)
 
     async def list_tokens(self) -> list[TokenRow]:
+        """See `Store.list_tokens`."""
         return sorted(self._tokens.values(), key=lambda token: (token.created_us, token.id))
 
     async def revoke_token(self, token_id: str, at_us: int) -> bool:
+        """See `Store.revoke_token`."""
         token = self._tokens.get(token_id)
         if token is None or token.revoked_us is not None:
             return False
@@ -353,33 +300,36 @@ class MemoryStore:
         return True
 
     async def verify(self) -> AsyncIterator[VerifyReport]:
-        copy = MemoryStore()
-        report = VerifyReport(commits=len(self._commits))
+        """See `Store.verify`."""
+        rows, report = MemoryRows(), VerifyReport(commits=len(self._commits))
         for event in list(self._events):
             if event.position != report.position + 1:
                 report.problems.append(f"position {report.position + 1} is missing")
-            copy._apply(event)
-            report.position = report.events = event.position
+            rows.apply(event)
+            report.position, report.events = event.position, report.events + 1
             if event.position % STEP == 0:
                 yield report
-        report.jobs = len(self._jobs)
-        for job_id, row in copy._jobs.items():
-            if self._jobs.get(job_id) != row:
+        report.jobs = len(rows.jobs)
+        for job_id in rows.jobs.keys() | self._rows.jobs.keys():
+            if rows.jobs.get(job_id) != self._rows.jobs.get(job_id):
                 report.problems.append(f"job {job_id}: its row is not what its events make of it")
-        for name, queue in copy._queues.items():
-            if self._queues.get(name) != queue:
+        for name in rows.queues.keys() | self._rows.queues.keys():
+            if rows.queues.get(name) != self._rows.queues.get(name):
                 report.problems.append(f"queue {name}: its row is not what its events make of it")
         yield report
 
     async def rebuild(self) -> AsyncIterator[int]:
-        self._jobs, self._live, self._queues = {}, {}, {}
+        """See `Store.rebuild`."""
+        rows = MemoryRows()
         for event in self._events:
-            self._apply(event)
+            rows.apply(event)
             if event.position % STEP == 0:
                 yield event.position
+        self._rows = rows
         yield len(self._events)
 
     async def close(self) -> None:
+        """See `Store.close`."""
         if self._writer is not None:
             await self._writer
 
@@ -388,7 +338,3 @@ def _wanted(event: e.RecordedEvent, only: EventFilter) -> bool:
     if only.streams and event.stream not in only.streams:
         return False
     return not only.types or type(event.payload).__name__ in only.types
-
-
-def _forget(listeners: dict[object, Callable[[int], None]], key: object) -> None:
-    listeners.pop(key, None)

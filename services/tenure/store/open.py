@@ -31,7 +31,7 @@ async def open_store(
         BadAddress: it is not an address of a store.
         StoreError: it cannot be opened; the text says why and what to do.
     """
-    scheme, colon, rest = url.partition(":")
+    scheme, colon, _ = url.partition(":")
     if not colon:
         raise BadAddress(f"{url!r} is not the address of a store: write memory: or sqlite:///DIR")
     if scheme == "memory":

@@ -1,4 +1,4 @@
-"""Carries plans out: copies objects to files and files to objects, eight at a time, and knows which are equal.
+"""Copies files to objects, eight at a time, and knows which are equal.
 
 A commit marker is read before the folder is scanned for the data that has to be stored ahead of it. What was written
 before the marker is then in that scan, and a marker that is written again meanwhile is another turn's work; read
@@ -8,41 +8,32 @@ afterwards it could speak of data that nobody has stored yet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from tenure.agent.sync import beneath, content, plan
-from tenure.agent.sync.beneath import NewFile, Signature
+from tenure.agent.sync.beneath import Signature
 from tenure.agent.sync.content import Reading
 from tenure.agent.sync.counters import Counters
 from tenure.agent.sync.gate import WriteGate
-from tenure.agent.sync.keys import escaped
 from tenure.agent.sync.objects import (
     SHA256_METADATA,
     ContentChanged,
-    ObjectChanged,
     ObjectInfo,
     ObjectStore,
     StoreUnreachable,
 )
 from tenure.agent.sync.offload import Offload
-from tenure.agent.sync.plan import Download, Manifest, Stored, Upload
+from tenure.agent.sync.parallel import AT_ONCE, each
+from tenure.agent.sync.plan import Manifest, Stored, Upload
 from tenure.agent.sync.retry import Retry, SyncRefused, refusing
-from tenure.agent.sync.rules import PACKED, Rule
+from tenure.agent.sync.rules import Rule
 from tenure.runtime.clock import Clock
 
-__all__ = ["AT_ONCE", "Copier", "Counters", "Found"]
+__all__ = ["Copier", "Counters", "Found"]
 
-Item = TypeVar("Item")
-
-AT_ONCE = 8
-"""How many files of an attempt are copied at once."""
-
-_MAX_OBJECTS = 1_000_000
-_LISTINGS = 5
 _ROUNDS = 20
 _BETWEEN_ROUNDS_S = 0.15
 _MARKERS_AT_ONCE = 32
@@ -72,6 +63,7 @@ class Copier:
         counters: Kept up to date.
         offload: Runs file work in threads.
         clock: Waits between the rounds of a last pass.
+        manifest: What is known to be equal.
         compression: Whether files are stored packed.
         spool: Folder for copies of files on their way; None: the system's.
     """
@@ -85,6 +77,7 @@ class Copier:
         counters: Counters,
         offload: Offload,
         clock: Clock,
+        manifest: Manifest,
         compression: bool,
         spool: Path | None,
     ) -> None:
@@ -97,26 +90,10 @@ class Copier:
         self._spool = spool
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._manifest: Manifest = {}
+        self._manifest = manifest
         # Objects of which a write has failed: the store may carry it out yet, after a later one.
         self._doubtful: set[tuple[str, str]] = set()
         self.compression = compression
-
-    async def download(self, rule: Rule) -> None:
-        """Copy everything a rule selects to its folder, all of it or raise.
-
-        Raises:
-            SyncRefused, SyncUnreachable: See there.
-        """
-        done: set[tuple[str, str]] = set()
-        for _ in range(_LISTINGS):
-            try:
-                with refusing():
-                    await self._download_listed(rule, done)
-            except ObjectChanged:
-                continue  # list again: somebody writes to the prefix
-            return
-        raise SyncRefused(f"The objects below s3://{rule.bucket}/{escaped(rule.prefix)} change while they are loaded.")
 
     async def scan(self, rules: Iterable[Rule]) -> Found:
         """Look at every file below the rules' folders, without reading it.
@@ -184,7 +161,7 @@ class Copier:
                 if reading is not None:
                     readings.append((marker, reading))
             await self._upload_data(rules)
-            for marker, reading in sorted(readings, key=lambda each: each[1].signature.mtime_ns):
+            for marker, reading in sorted(readings, key=lambda read: read[1].signature.mtime_ns):
                 if not reading.torn:
                     async with self._lock(marker), self._slots:
                         await self._send(marker, reading)
@@ -220,7 +197,7 @@ class Copier:
         async def one(upload: Upload) -> None:
             await self.upload(upload)
 
-        await self._each(uploads, one)
+        await each(uploads, one, self._counters)
 
     async def _doubts(self) -> bool:
         """Look again at objects of which a write has failed; whether one is not what we last stored."""
@@ -282,86 +259,6 @@ class Copier:
     def _count_sent(self, length: int) -> None:
         self._counters.bytes_uploaded += length
 
-    async def _download_listed(self, rule: Rule, done: set[tuple[str, str]]) -> None:
-        listing = await self._retry.run(lambda: self._list(rule))
-        objects = plan.listed(rule, listing)
-
-        async def look(relative: str) -> None:
-            info = await self._retry.run(lambda: self._store.head(rule.bucket, objects[relative].key))
-            if info is None:
-                raise ObjectChanged(f"{rule.bucket}/{escaped(objects[relative].key)} was removed.")
-            objects[relative] = info
-
-        await self._each([relative for relative in objects if relative.endswith(PACKED)], look)
-        downloads = plan.download_plan(rule, objects, compression=self.compression)
-
-        async def load(download: Download) -> None:
-            await self._download(rule, download)
-            done.add((download.info.key, download.info.etag))
-
-        await self._each([each for each in downloads if (each.info.key, each.info.etag) not in done], load)
-
-    async def _list(self, rule: Rule) -> list[ObjectInfo]:
-        found: list[ObjectInfo] = []
-        async for info in self._store.list(rule.bucket, rule.prefix):
-            found.append(info)
-            if len(found) > _MAX_OBJECTS:
-                raise SyncRefused(
-                    f"There are more than {_MAX_OBJECTS} objects below s3://{rule.bucket}/{escaped(rule.prefix)}."
-                )
-        return found
-
-    async def _download(self, rule: Rule, download: Download) -> None:
-        async with self._slots:
-            file = await self._offload.run(NewFile, rule.place, download.relative)
-            try:
-                info, sha256 = await self._fetch(rule, download, file)
-                signature = await self._offload.run(file.keep)
-            finally:
-                await self._offload.run(file.close)
-        self._counters.files_downloaded += 1
-        self._counters.bytes_downloaded += info.size
-        path = str(rule.place.path / download.relative)
-        self._manifest[rule.bucket, info.key] = Stored(
-            path=path, signature=signature, sha256=sha256, etag=info.etag, racy=False
-        )
-
-    async def _fetch(self, rule: Rule, download: Download, file: NewFile) -> tuple[ObjectInfo, bytes]:
-        """Write an object's bytes, unpacked where it is packed; with the SHA-256 of what was written."""
-        key, expected = download.info.key, download.info
-        if not download.unpack:
-            info = await self._retry.run(lambda: self._store.get(rule.bucket, key, file.file, expected=expected))
-            return info, await self._offload.run(content.sha256_of, file.file)
-        packed = await self._offload.run(content.spooled, self._spool)
-        try:
-            info = await self._retry.run(lambda: self._store.get(rule.bucket, key, packed, expected=expected))
-            shown = f"s3://{rule.bucket}/{escaped(key)}"
-            return info, await self._offload.run(content.unpack, packed, file.file, shown)
-        finally:
-            packed.close()
-
     def _lock(self, upload: Upload) -> asyncio.Lock:
         """One write of an object at a time: two could overtake each other."""
         return self._locks.setdefault(upload.address, asyncio.Lock())
-
-    async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[None]]) -> None:
-        """Do all of the work; the first error ends the rest and is raised."""
-        waiting = len(items)
-        todo = iter(items)
-
-        async def worker() -> None:
-            nonlocal waiting
-            for item in todo:
-                await work(item)
-                waiting -= 1
-                self._counters.files_pending -= 1
-
-        self._counters.files_pending += waiting
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(AT_ONCE, len(items))):
-                    group.create_task(worker())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        finally:
-            self._counters.files_pending -= waiting

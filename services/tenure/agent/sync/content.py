@@ -188,7 +188,7 @@ def _chunks(descriptor: int, offset: int, length: int) -> Iterator[bytes]:
 
 def spooled(spool: Path | None) -> BinaryIO:
     """A new nameless file in a folder, None: the system's, for bytes on their way; the caller closes it."""
-    return tempfile.TemporaryFile(dir=spool, prefix="tenure-")  # noqa: SIM115 - it outlives this call
+    return tempfile.TemporaryFile(dir=spool, prefix="tenure-")
 
 
 def unpack(packed: BinaryIO, target: BinaryIO, shown: str) -> bytes:
@@ -217,5 +217,7 @@ def unpack(packed: BinaryIO, target: BinaryIO, shown: str) -> bytes:
 def sha256_of(file: BinaryIO) -> bytes:
     """SHA-256 of a whole file."""
     file.flush()
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").digest()
+    digest = hashlib.sha256()
+    for chunk in _chunks(file.fileno(), 0, os.fstat(file.fileno()).st_size):
+        digest.update(chunk)
+    return digest.digest()

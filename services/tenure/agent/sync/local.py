@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,7 +82,7 @@ class LocalStore:
             raise ObjectRefused(f"There is no bucket {bucket!r}.")
         return folder / hashlib.sha256(key.encode()).hexdigest()
 
-    def _list(self, bucket: str, prefix: str) -> list[ObjectInfo]:
+    def _list(self, bucket: str, prefix: str) -> Sequence[ObjectInfo]:
         folder = self._path(bucket, "").parent
         found = []
         for path in folder.iterdir():

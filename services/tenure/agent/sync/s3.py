@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from threading import Event
@@ -111,7 +111,7 @@ class S3Store:
             metadata=dict(metadata or {}),
         )
 
-    def _list_page(self, bucket: str, prefix: str, token: str) -> tuple[list[ObjectInfo], str | None]:
+    def _list_page(self, bucket: str, prefix: str, token: str) -> tuple[Sequence[ObjectInfo], str | None]:
         with mapped("list", bucket, prefix):
             if token:
                 page = self._requests.reader().list_objects_v2(Bucket=bucket, Prefix=prefix, ContinuationToken=token)
@@ -181,15 +181,17 @@ class _Check:
     """
 
     def __init__(self, found: GetObjectOutputTypeDef, *, trust_etag: bool) -> None:
+        self._hash: hashlib._Hash | None
         etag = found["ETag"].strip('"').lower()
         encrypted = found.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in found
         ours = found["Metadata"].get(SHA256_METADATA, "").lower()
+        is_md5 = trust_etag and not encrypted and len(etag) == 32 and all(each in "0123456789abcdef" for each in etag)
         if len(ours) == 64:
-            self._hash, self._expected = hashlib.sha256(), ours
-        elif trust_etag and not encrypted and len(etag) == 32 and all(digit in "0123456789abcdef" for digit in etag):
-            self._hash, self._expected = hashlib.md5(usedforsecurity=False), etag
+            self._expected, self._hash = ours, hashlib.sha256()
+        elif is_md5:
+            self._expected, self._hash = etag, hashlib.md5(usedforsecurity=False)
         else:
-            self._hash, self._expected = None, ""
+            self._expected, self._hash = "", None
 
     def update(self, data: bytes) -> None:
         if self._hash is not None:

@@ -31,11 +31,9 @@ class S3Clients:
         self._endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or None
         # boto3 itself reads only the second of the two names that are in use for a region.
         self._region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or _REGION
-        self._keys = {
-            "aws_access_key_id": environment.get("AWS_ACCESS_KEY_ID"),
-            "aws_secret_access_key": environment.get("AWS_SECRET_ACCESS_KEY"),
-            "aws_session_token": environment.get("AWS_SESSION_TOKEN"),
-        }
+        self._key_id = environment.get("AWS_ACCESS_KEY_ID") or None
+        self._secret = environment.get("AWS_SECRET_ACCESS_KEY") or None
+        self._token = environment.get("AWS_SESSION_TOKEN") or None
         self._connections = connections
         self._lock = threading.Lock()
         self._session: boto3.Session | None = None
@@ -60,19 +58,19 @@ class S3Clients:
     def _make(self, connect_s: float, read_s: float) -> S3Client:
         if self._session is None:
             self._session = boto3.Session()
-        complete = self._keys["aws_access_key_id"] and self._keys["aws_secret_access_key"]
         return self._session.client(
             "s3",
             endpoint_url=self._endpoint,
             region_name=self._region,
-            **(self._keys if complete else {}),
+            aws_access_key_id=self._key_id,
+            aws_secret_access_key=self._secret,
+            aws_session_token=self._token,
             config=Config(
                 connect_timeout=connect_s,
                 read_timeout=read_s,
                 retries={"total_max_attempts": 1, "mode": "standard"},
                 max_pool_connections=self._connections,
                 tcp_keepalive=True,
-                user_agent_appid="tenure",
                 s3={"addressing_style": "path"} if self._endpoint else {},
             ),
         )

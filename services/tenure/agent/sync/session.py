@@ -17,9 +17,11 @@ from tenure.agent.sync import beneath, folders
 from tenure.agent.sync.apply import Copier
 from tenure.agent.sync.beneath import Place
 from tenure.agent.sync.counters import Counters
+from tenure.agent.sync.download import Loader
 from tenure.agent.sync.gate import FencedOff, WriteGate
 from tenure.agent.sync.objects import ObjectStore
 from tenure.agent.sync.offload import Offload
+from tenure.agent.sync.plan import Manifest
 from tenure.agent.sync.retry import Retry, SyncRefused, SyncUnreachable, refusing
 from tenure.agent.sync.rules import Rule, parse
 from tenure.agent.sync.watch import During
@@ -80,6 +82,16 @@ class AttemptSync:
         spool: Path | None = None,
     ) -> None:
         retry = Retry(clock=clock, random=random, budget_s=retry_budget_s, deadline_ns=deadline_ns, counters=counters)
+        manifest: Manifest = {}
+        self._loader = Loader(
+            store=store,
+            retry=retry,
+            counters=counters,
+            offload=offload,
+            manifest=manifest,
+            compression=compression,
+            spool=spool,
+        )
         self._copier = Copier(
             store=store,
             gate=gate,
@@ -87,6 +99,7 @@ class AttemptSync:
             counters=counters,
             offload=offload,
             clock=clock,
+            manifest=manifest,
             compression=compression,
             spool=spool,
         )
@@ -114,7 +127,7 @@ class AttemptSync:
         rules = self._rules()
         await self._prepare_folders(rules)
         for rule in rules.before:
-            await self._copier.download(rule)
+            await self._loader.load(rule)
 
     async def start_during(self) -> None:
         """Start uploading what changes under the `during` rules. Returns once the folders are watched.

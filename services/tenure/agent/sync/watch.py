@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenure.agent.sync import beneath, plan
-from tenure.agent.sync.apply import AT_ONCE, Copier
+from tenure.agent.sync.apply import Copier
 from tenure.agent.sync.beneath import Signature
 from tenure.agent.sync.counters import Counters
 from tenure.agent.sync.keys import RESERVED
 from tenure.agent.sync.offload import Offload
+from tenure.agent.sync.parallel import AT_ONCE
 from tenure.agent.sync.plan import Upload
 from tenure.agent.sync.retry import refusing
 from tenure.agent.sync.rules import Rule

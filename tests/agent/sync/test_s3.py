@@ -1,0 +1,225 @@
+"""The contract over a real SeaweedFS, and what happens when a server refuses, stalls or breaks off."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from tenure.agent.sync.objects import BLOCK, SHA256_METADATA, ObjectRefused, ObjectStore, StoreUnreachable
+from tenure.agent.sync.s3 import S3Store
+from tenure.agent.sync.s3_client import S3Clients
+from tenure.runtime.clock import SystemClock
+from tests.agent.sync.store_contract import StoreContract
+from tests.agent.sync.stores import OpenGate, content, listing, put, stored
+from tests.servers.seaweedfs import READER, SeaweedFS
+
+pytestmark = pytest.mark.processes
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class TestS3Store(StoreContract):
+    @pytest.fixture
+    def store(self, s3: S3Store) -> ObjectStore:
+        return s3
+
+    @pytest.fixture
+    def bucket(self, s3_bucket: str) -> str:
+        return s3_bucket
+
+
+@pytest.fixture
+def other(executor: ThreadPoolExecutor, clock: SystemClock) -> Callable[..., S3Store]:
+    """A store at another address, or with other credentials."""
+
+    def make(environment: dict[str, str], read_timeout_s: float = 1.0) -> S3Store:
+        clients = S3Clients(environment, connections=8)
+        return S3Store(clients=clients, executor=executor, clock=clock, read_timeout_s=read_timeout_s)
+
+    return make
+
+
+@asynccontextmanager
+async def server(answer: Answer) -> AsyncIterator[dict[str, str]]:
+    """The environment that leads to a server which answers so."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await answer(reader, writer)
+        writer.close()
+
+    running = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = running.sockets[0].getsockname()[1]
+    async with running:
+        yield {
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }
+
+
+async def test_long_listings_come_in_pages(s3: S3Store, s3_bucket: str, gate: OpenGate) -> None:
+    numbers = iter(range(1003))
+
+    async def some() -> None:
+        for number in numbers:
+            await put(s3, s3_bucket, f"many/{number:04}", b"", gate=gate)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(some())
+    assert await listing(s3, s3_bucket, "many/") == [f"many/{number:04}" for number in range(1003)]
+
+
+async def test_wrong_credentials_are_refused(
+    seaweedfs: SeaweedFS, other: Callable[..., S3Store], gate: OpenGate
+) -> None:
+    store = other({**seaweedfs.environment(), "AWS_SECRET_ACCESS_KEY": "wrong"})
+    with pytest.raises(ObjectRefused, match="credentials are wrong"):
+        await listing(store, "bucket")
+    with pytest.raises(ObjectRefused, match="credentials are wrong"):
+        await put(store, "bucket", "key", b"", gate=gate)
+
+
+async def test_one_refused_object_is_refused(
+    seaweedfs: SeaweedFS, s3: S3Store, other: Callable[..., S3Store], gate: OpenGate
+) -> None:
+    seaweedfs.create_bucket("guarded")
+    for key in ("open/a", "closed/b"):
+        await put(s3, "guarded", key, b"bytes", gate=gate)
+    reader = other({**seaweedfs.environment(), **READER})
+    assert await stored(reader, "guarded", "open/a") == b"bytes"
+    with pytest.raises(ObjectRefused, match=r"get s3://guarded/closed/b: the worker's credentials do not allow it"):
+        [info] = [each async for each in s3.list("guarded", "closed/")]
+        await reader.get("guarded", "closed/b", content(b"")._file, expected=info)
+    with pytest.raises(ObjectRefused, match="do not allow it"):
+        await put(reader, "guarded", "open/c", b"bytes", gate=gate)
+
+
+@pytest.mark.parametrize("size", [10, 2 * BLOCK + 10])
+async def test_bytes_that_are_not_what_was_stored_are_refused(
+    s3: S3Store, s3_bucket: str, gate: OpenGate, size: int
+) -> None:
+    body = content(b"y" * size)
+    await s3.put(s3_bucket, "key", body, gate=gate, metadata={SHA256_METADATA: hashlib.sha256(b"z" * size).hexdigest()})
+    body.close()
+    with pytest.raises(ObjectRefused, match="do not have the object's checksum"):
+        await stored(s3, s3_bucket, "key")
+
+
+async def test_nobody_there_is_unreachable(other: Callable[..., S3Store], gate: OpenGate) -> None:
+    async with server(lambda _reader, _writer: asyncio.sleep(0)) as environment:
+        pass  # its port is free again
+    with pytest.raises(StoreUnreachable, match="EndpointConnectionError"):
+        await listing(other(environment), "bucket")
+    with pytest.raises(StoreUnreachable, match="EndpointConnectionError"):
+        await put(other(environment), "bucket", "key", b"", gate=gate)
+
+
+@pytest.mark.parametrize("status", ["503 Slow Down", "500 Internal Server Error", "429 Too Many Requests"])
+async def test_an_error_of_the_server_is_unreachable(
+    other: Callable[..., S3Store], gate: OpenGate, status: str
+) -> None:
+    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        await reader.readuntil(b"\r\n\r\n")
+        requests += 1
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        await writer.drain()
+
+    requests = 0
+    async with server(busy) as environment:
+        with pytest.raises(StoreUnreachable):
+            await put(other(environment), "bucket", "key", b"", gate=gate)
+        assert requests == 1  # boto3 repeats nothing by itself
+
+
+async def test_half_an_object_is_unreachable(other: Callable[..., S3Store]) -> None:
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 10\r\nConnection: close\r\n\r\n')
+        writer.write(b"" if request.startswith(b"HEAD") else b"half")
+        await writer.drain()
+
+    async with server(half) as environment:
+        with pytest.raises(StoreUnreachable, match=r"get s3://bucket/key"):
+            await stored(other(environment), "bucket", "key")
+
+
+async def test_a_write_ends_before_the_gate_closes(other: Callable[..., S3Store], clock: SystemClock) -> None:
+    """A server that takes the request and says nothing."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with server(silent) as environment:
+        store = other(environment, read_timeout_s=60.0)
+        gate = OpenGate(clock, window_s=1.5)
+        await asyncio.to_thread(store._requests._clients.get, connect_s=0.25, read_s=0.5)
+        closes_ns = time.monotonic_ns() + 1_500_000_000
+        with pytest.raises(StoreUnreachable):
+            await put(store, "bucket", "key", b"bytes", gate=gate)
+        assert time.monotonic_ns() < closes_ns
+
+
+async def test_a_body_that_is_not_sent_in_time_is_broken_off(
+    other: Callable[..., S3Store], clock: SystemClock
+) -> None:
+    """A server that takes the body a little at a time never gets all of it."""
+    received = 0
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while data := await reader.read(4096):
+            received += len(data)
+            await asyncio.sleep(0.01)
+
+    size = 12_000_000
+    async with server(slow) as environment:
+        store = other(environment)
+        with pytest.raises(StoreUnreachable, match="longer than the lease|Error"):
+            await put(store, "bucket", "key", b"x" * size, gate=OpenGate(clock, window_s=1.5))
+    assert received < size
+
+
+async def test_a_cancelled_put_has_ended(other: Callable[..., S3Store], gate: OpenGate) -> None:
+    open_now = 0
+    arrived = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        await reader.readuntil(b"\r\n\r\n")
+        open_now += 1
+        arrived.set()
+        await reader.read()
+        open_now -= 1
+
+    async with server(silent) as environment:
+        store = other(environment)
+        gate.window_s = 2.1
+        putting = asyncio.create_task(put(store, "bucket", "key", b"bytes", gate=gate))
+        await asyncio.wait_for(arrived.wait(), 20)
+        putting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putting
+        async with asyncio.timeout(20):
+            while open_now:
+                await asyncio.sleep(0.01)
+
+
+def test_regions_and_addresses_come_from_the_environment() -> None:
+    amazon = S3Clients({"AWS_REGION": "eu-north-1"}, connections=1).get(connect_s=1.0, read_s=1.0)
+    assert amazon.meta.region_name == "eu-north-1"
+    assert amazon.meta.endpoint_url == "https://s3.eu-north-1.amazonaws.com"
+    assert amazon.meta.config.s3 == {}
+    own = S3Clients({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, connections=1).get(connect_s=1.0, read_s=1.0)
+    assert own.meta.endpoint_url == "http://127.0.0.1:1"
+    assert own.meta.config.s3 == {"addressing_style": "path"}
