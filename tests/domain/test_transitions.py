@@ -41,7 +41,7 @@ def _sample(event: type[e.JobEvent], job: Job, lease_id: str = "lease-1") -> e.J
     return samples[event]
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
+@pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("phase", Phase)
 def test_every_pair_of_phase_and_event(phase: Phase, event: type[e.JobEvent]) -> None:
     job = in_phase(phase).job
@@ -58,7 +58,7 @@ def test_every_pair_of_phase_and_event(phase: Phase, event: type[e.JobEvent]) ->
         assert evolved.last_us == T0 + S
 
 
-@pytest.mark.parametrize("event", EVENTS[1:], ids=lambda event: event.__name__)
+@pytest.mark.parametrize("event", EVENTS[1:])
 def test_a_stream_begins_with_its_creation(event: type[e.JobEvent]) -> None:
     assert (None, event) not in TRANSITIONS
     with pytest.raises(IllegalTransition, match="begins with"):
@@ -115,9 +115,7 @@ def test_states_shown() -> None:
 # --- events that the table allows but that speak of something else than the live attempt ---
 
 
-@pytest.mark.parametrize(
-    "event", [e.JobHeartbeat, e.AttemptFailed, e.AttemptReleased, e.LeaseExpired], ids=lambda event: event.__name__
-)
+@pytest.mark.parametrize("event", [e.JobHeartbeat, e.AttemptFailed, e.AttemptReleased, e.LeaseExpired])
 def test_another_lease_is_never_folded(event: type[e.JobEvent]) -> None:
     job = in_phase(Phase.RUNNING).job
     with pytest.raises(IllegalTransition, match="lease-0, which is not the live one"):

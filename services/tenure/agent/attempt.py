@@ -8,15 +8,15 @@ was terminated before never starts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tenure.agent import environment
-from tenure.agent.copying import CopyingFactory
+from tenure.agent.copying import Copying, CopyingFactory
 from tenure.agent.gate import LeaseGate
 from tenure.agent.holding import Holding, Observation
-from tenure.agent.ledger import NS, Ledger
+from tenure.agent.interruption import Interrupted, Interruption
+from tenure.agent.ledger import Ledger
 from tenure.agent.outcome import Failed, Outcome, Released, StopCause, StopOrder, Stopped, Succeeded
 from tenure.agent.runner import CommandLine, CommandNotStarted, Exit, Ladder, Runner, RunningCommand
 from tenure.agent.sync.gate import FencedOff
@@ -29,10 +29,6 @@ from tenure.v1 import job_pb2
 
 log = get_logger("attempt")
 
-# Orders that leave no time for anything.
-_AT_ONCE = (StopCause.LOST, StopCause.ABANDON)
-# A draining worker gives the last upload so long after the command's own grace.
-DRAIN_UPLOAD_NS = 30 * NS
 _LAST_LINES = 3
 
 
@@ -54,8 +50,13 @@ class Surroundings:
     passed: Mapping[str, str]
 
 
-class _Interrupted(Exception):
-    """An order ended a step."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where an attempt works: its folder, its sync, and what that has copied."""
+
+    folder: AttemptFolder
+    copying: Copying
+    copied: Callable[[], job_pb2.SyncCounters]
 
 
 class Attempt:
@@ -69,7 +70,8 @@ class Attempt:
         self._changes = Changes(around.clock)
         self._gate = LeaseGate(holding.lease, around.clock, self._changes)
         self._log: Logger = log.bind(job_id=self._assignment.job_id, attempt=self._assignment.attempt)
-        self._folder: AttemptFolder | None = None
+        self._stop = Interruption(holding, self._changes, around.clock)
+        self._place: _Place | None = None
         self._command: RunningCommand | None = None
         self._uploaded = 0
         self._told_deadline: int | None = None
@@ -89,7 +91,7 @@ class Attempt:
     async def _outcome(self) -> Outcome:
         try:
             outcome = await self._steps()
-        except _Interrupted:
+        except Interrupted:
             outcome = await self._given_up()
         except SyncRefused as error:
             outcome = Failed(stage=self._holding.stage, message=str(error))
@@ -111,61 +113,59 @@ class Attempt:
 
     async def _steps(self) -> Outcome:
         """The attempt, step by step."""
-        await self._prepare()
-        await self._copy_input()
+        place = await self._prepare()
+        await self._copy_input(place)
         await self._ask_leave()
-        command = await self._start()
-        exit_, order = await self._attend(command)
+        command = await self._start(place)
+        end, order = await self._attend(place, command)
         self._holding.stage = job_pb2.ATTEMPT_STAGE_SYNC_AFTER
         if order is not None:
-            return await self._after_order()
-        if exit_.code != 0:
-            return await self._after_failure(exit_, command)
-        return await self._after_success()
+            return await self._after_order(place)
+        if end.code != 0:
+            return await self._after_failure(place, end, command)
+        return await self._after_success(place)
 
-    async def _prepare(self) -> None:
-        self._check()
+    async def _prepare(self) -> _Place:
+        self._stop.check()
         folder = await self._around.folders.make(self._assignment.name)
-        self._folder = folder
-        self._copying, self._counters = self._around.copying(
+        copying, copied = self._around.copying(
             self._assignment, folder, self._gate, lambda: self._around.ledger.deadline_ns(self._holding)
         )
+        self._place = _Place(folder=folder, copying=copying, copied=copied)
         self._holding.observe = self._observe
         self._changed()
+        return self._place
 
-    async def _copy_input(self) -> None:
+    async def _copy_input(self, place: _Place) -> None:
         self._holding.stage = job_pb2.ATTEMPT_STAGE_SYNC_BEFORE
-        await self._unless(self._any_order(), self._copying.before)
-        copied = self._counters()
+        await self._stop.unless(self._stop.any_order(), place.copying.before)
+        copied = place.copied()
         if copied.files_downloaded:
             self._log.info("resumed", files=copied.files_downloaded, bytes=copied.bytes_downloaded)
-        await self._unless(self._any_order(), self._copying.start_during)
+        await self._stop.unless(self._stop.any_order(), place.copying.start_during)
 
     async def _ask_leave(self) -> None:
         """Wait until the server has confirmed that the command may start."""
-        self._check()
+        self._stop.check()
         self._around.ledger.announce_started(self._holding)
-        await self._changes.until(lambda: self._holding.started or bool(self._holding.orders))
+        await self._changes.until(lambda: self._holding.started or self._stop.ordered())
 
-    async def _start(self) -> RunningCommand:
-        self._check()
-        if self._folder is None:
-            raise _Interrupted
+    async def _start(self, place: _Place) -> RunningCommand:
+        self._stop.check()
         self._holding.stage = job_pb2.ATTEMPT_STAGE_RUN
-        command = await self._around.runner.start(
+        self._command = await self._around.runner.start(
             CommandLine(
                 name=self._assignment.name,
                 program=self._assignment.command,
                 arguments=self._assignment.arguments,
-                environment=self._environment(self._folder),
-                directory=self._folder.job_dir,
+                environment=self._environment(place.folder),
+                directory=place.folder.job_dir,
             )
         )
-        self._command = command
         self._log.info("started", command=self._assignment.command)
-        return command
+        return self._command
 
-    async def _attend(self, command: RunningCommand) -> tuple[Exit, StopOrder | None]:
+    async def _attend(self, place: _Place, command: RunningCommand) -> tuple[Exit, StopOrder | None]:
         """Wait for the end of the command, and stop it when there is an order to.
 
         Returns:
@@ -175,32 +175,20 @@ class Attempt:
             SyncRefused, SyncUnreachable, FencedOff: the uploads gave up, and the command was stopped for it.
         """
         end = asyncio.ensure_future(command.wait())
-        trouble = asyncio.ensure_future(self._copying.wait_failed())
+        trouble = asyncio.ensure_future(place.copying.wait_failed())
         for task in (end, trouble):
             task.add_done_callback(lambda _: self._changes.pulse())
         try:
-            await self._until_stop(lambda: end.done() or trouble.done() or bool(self._holding.orders))
+            await self._stop.until(lambda: end.done() or trouble.done() or self._stop.ordered())
             if end.done():
                 return end.result(), None
-            order = self._order() if self._holding.orders else None
+            order = self._stop.strongest()
             await self._bring_down(command, end, order)
             if order is None:
                 raise trouble.result()
             return await end, order
         finally:
             await settle(end, trouble)
-
-    async def _until_stop(self, condition: Callable[[], bool]) -> None:
-        """Wait for the condition; give the order to stop when there was no contact for too long."""
-        while not condition():
-            now_ns = self._around.clock.monotonic_ns()
-            left_ns = self._holding.lease.disconnected_left_ns(now_ns, self._assignment.max_disconnected_ns)
-            if left_ns:
-                await self._changes.until(condition, left_ns / NS)
-                continue
-            silent_s = (now_ns - self._holding.lease.heard_ns) // NS
-            reason = f"the worker could not reach the server for {silent_s} s"
-            self._holding.order(StopOrder(cause=StopCause.DISCONNECTED, at_ns=now_ns, reason=reason))
 
     async def _bring_down(self, command: RunningCommand, end: asyncio.Future[Exit], order: StopOrder | None) -> None:
         """Stop the command: at once, or down the ladder of signals."""
@@ -209,23 +197,23 @@ class Attempt:
             self._log.info("stopping", why=order.reason)
             if order.grace_ns is not None:
                 ladder = ladder.inside(order.grace_ns)
-        if not self._at_once():
+        if not self._stop.at_once():
             signals = asyncio.ensure_future(ladder.descend(command, self._around.clock))
             try:
-                await self._changes.until(lambda: end.done() or self._at_once())
+                await self._changes.until(lambda: end.done() or self._stop.at_once())
             finally:
                 await settle(signals)
         if not end.done():
             command.kill()
             await asyncio.wait((end,))
 
-    async def _after_order(self) -> Outcome:
+    async def _after_order(self, place: _Place) -> Outcome:
         """The command was stopped by us: a last pass, then what the strongest order asks for."""
-        await self._last_pass()
+        await self._last_pass(place)
         return await self._given_up()
 
-    async def _after_failure(self, end: Exit, command: RunningCommand) -> Outcome:
-        await self._last_pass()
+    async def _after_failure(self, place: _Place, end: Exit, command: RunningCommand) -> Outcome:
+        await self._last_pass(place)
         lines = command.output.last_lines(_LAST_LINES)
         return Failed(
             stage=job_pb2.ATTEMPT_STAGE_RUN,
@@ -235,30 +223,29 @@ class Attempt:
             oom=end.oom,
         )
 
-    async def _after_success(self) -> Outcome:
-        await self._unless(self._upload_over(), self._copying.finish_during)
-        await self._unless(self._upload_over(), self._copying.after)
+    async def _after_success(self, place: _Place) -> Outcome:
+        await self._stop.unless(self._stop.upload_over(), place.copying.finish_during)
+        await self._stop.unless(self._stop.upload_over(), place.copying.after)
         return Succeeded()
 
     async def _given_up(self) -> Outcome:
         """What an attempt comes to that was ordered to stop and has done so."""
-        if set(self._holding.orders) == {StopCause.EXPIRE}:
+        if self._stop.only_expiring():
             # The deadline ends the attempt, not we. Should it move now, the job deserves another attempt.
-            await self._changes.until(lambda: len(self._holding.orders) > 1 or self._deadline_moved())
-            if set(self._holding.orders) == {StopCause.EXPIRE}:
+            await self._changes.until(lambda: not self._stop.only_expiring() or self._stop.deadline_moved())
+            if self._stop.only_expiring():
                 return Released(reason="its time was extended after the command had been stopped")
-        if self._holding.over or not self._holding.orders:
-            return Stopped()
-        return Released(reason=self._order().reason)
+        order = self._stop.strongest()
+        return Stopped() if order is None or self._holding.over else Released(reason=order.reason)
 
-    async def _last_pass(self) -> None:
+    async def _last_pass(self, place: _Place) -> None:
         """Save what the command wrote last; what stands in its way does not change why the attempt ended."""
         try:
-            await self._unless(self._upload_over(), self._copying.finish_during)
+            await self._stop.unless(self._stop.upload_over(), place.copying.finish_during)
         except (SyncRefused, SyncUnreachable) as error:
             self._log.warning("last_upload_failed", why=str(error))
-        except _Interrupted:
-            self._check_at_once()
+        except Interrupted:
+            self._stop.check_at_once()
             self._log.warning("last_upload_failed", why="there was no time left for it")
 
     async def _quiet(self) -> None:
@@ -266,84 +253,34 @@ class Attempt:
         if self._command is not None:
             self._command.kill()
             await self._command.wait()
-        if self._folder is not None:
-            await self._copying.close()
+        if self._place is not None:
+            await self._place.copying.close()
 
     async def _clean(self) -> None:
-        if self._folder is None:
+        if self._place is None:
             return
         try:
-            await self._copying.clean()
-            await self._folder.remove()
+            await self._place.copying.clean()
+            await self._place.folder.remove()
         except (OSError, SyncRefused) as error:
             self._log.warning("not_cleaned", why=str(error))
-
-    # What may interrupt a step.
-
-    async def _unless(self, watch: Coroutine[Any, Any, None], step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do a step until `watch` returns.
-
-        Raises:
-            _Interrupted: it returned first; the step was cancelled.
-        """
-        stop = asyncio.ensure_future(watch)
-        # Let `watch` look first: a step that is not to be done is not begun.
-        await asyncio.sleep(0)
-        if stop.done():
-            await settle(stop)
-            raise _Interrupted
-        work = asyncio.ensure_future(step())
-        try:
-            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise _Interrupted
-            work.result()
-        finally:
-            await settle(work, stop)
-
-    async def _any_order(self) -> None:
-        await self._until_stop(lambda: bool(self._holding.orders))
-
-    async def _upload_over(self) -> None:
-        """Return when an upload has to end: the lease is lost, or a drain has no more time."""
-        await self._changes.until(lambda: self._at_once() or StopCause.RELEASE in self._holding.orders)
-        if not self._at_once():
-            until_ns = self._holding.orders[StopCause.RELEASE].at_ns + self._assignment.grace_ns + DRAIN_UPLOAD_NS
-            await self._changes.until(self._at_once, (until_ns - self._around.clock.monotonic_ns()) / NS)
-
-    def _check(self) -> None:
-        if self._holding.orders:
-            raise _Interrupted
-
-    def _check_at_once(self) -> None:
-        if self._at_once():
-            raise _Interrupted
-
-    def _at_once(self) -> bool:
-        return any(cause in self._holding.orders for cause in _AT_ONCE)
-
-    def _order(self) -> StopOrder:
-        """The order that leaves the least room."""
-        return next(self._holding.orders[cause] for cause in StopCause if cause in self._holding.orders)
-
-    def _deadline_moved(self) -> bool:
-        now, then = self._holding.deadline_us, self._holding.orders[StopCause.EXPIRE].deadline_us
-        return now is not None and then is not None and now > then
 
     # What the attempt tells.
 
     def _changed(self) -> None:
-        if self._folder is not None and self._holding.deadline_us != self._told_deadline:
+        if self._place is not None and self._holding.deadline_us != self._told_deadline:
             self._told_deadline = self._holding.deadline_us
-            self._folder.write_deadline(self._told_deadline)
+            self._place.folder.write_deadline(self._told_deadline)
         self._changes.pulse()
 
     def _observe(self) -> Observation:
-        counters = self._counters()
-        if counters.files_uploaded > self._uploaded:
-            self._uploaded = counters.files_uploaded
-            self._log.info("uploaded", files=counters.files_uploaded, bytes=counters.bytes_uploaded)
-        return Observation(progress=self._folder.progress() if self._folder else None, sync=counters)
+        if self._place is None:
+            return Observation()
+        copied = self._place.copied()
+        if copied.files_uploaded > self._uploaded:
+            self._uploaded = copied.files_uploaded
+            self._log.info("uploaded", files=copied.files_uploaded, bytes=copied.bytes_uploaded)
+        return Observation(progress=self._place.folder.progress(), sync=copied)
 
     def _environment(self, folder: AttemptFolder) -> dict[str, str]:
         job = environment.JobEnvironment(

@@ -58,7 +58,8 @@ class Call:
 def create(
     session: Session,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- COMMAND [ARGUMENT...]]", help="Program to run. Never a shell.")
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="After --: program to run and its arguments. Never a shell."),
     ] = None,
     file: Annotated[
         str | None,

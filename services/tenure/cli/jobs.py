@@ -143,7 +143,7 @@ app.command("extend")(client_command(_extend))
 
 def _terminate(
     session: Session,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The jobs; all are ended or none.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="The jobs; all are ended or none.")],
     grace: Annotated[
         str | None, typer.Option(metavar="TIME", help="Signal a running command and give it so long to save its work.")
     ] = None,

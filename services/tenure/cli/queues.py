@@ -39,7 +39,7 @@ app.command("list")(client_command(_list))
 
 def _upsert(
     session: Session,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The queue; or --file.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The queue; or --file.")] = None,
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Queue or queues as JSON or YAML; - is stdin.")
     ] = None,

@@ -18,9 +18,7 @@ from tenure.v1 import job_pb2, job_service_pb2
 
 def watch(
     session: Session,
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID...]", help="These jobs; all live ones where none.")
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="These jobs; all live ones where none.")] = None,
     state: Annotated[str | None, typer.Option(help="Without ids: jobs in this state.")] = None,
     queue: Annotated[str, typer.Option(help="Without ids: jobs of this queue.")] = "",
     label: Annotated[

@@ -34,7 +34,7 @@ app.command("list")(client_command(_list))
 
 def _drain(
     session: Session,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The workers.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="The workers.")],
     release: Annotated[
         bool, typer.Option("--release", help="Give running jobs back to the queue instead of finishing them.")
     ] = False,

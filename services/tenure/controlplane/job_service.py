@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 
 from google.protobuf.message import Message
 
+from tenure.controlplane.call import Call
 from tenure.controlplane.catalogue import Catalogue
 from tenure.controlplane.convert import job_message
 from tenure.controlplane.handler import Handler, RequestKey, Step, not_found
-from tenure.controlplane.hosting import Call
 from tenure.controlplane.pages import Pages
 from tenure.controlplane.queries import filter_of, order_of
 from tenure.controlplane.resume import ResumeTokens
@@ -178,7 +178,14 @@ class JobService:
             target = normalise(spec, self._catalogue)
             queue = self._handler.queues.get(target.queue)
             configured = queue.configured if queue else self._catalogue.new_queue(target.queue)
-            event = created(spec, target, configured, created_by=identity.subject, project=project)
+            event = created(
+                spec,
+                target,
+                configured,
+                defaults=self._catalogue.defaults,
+                created_by=identity.subject,
+                project=project,
+            )
             if queue is None and not request.validate_only:
                 await self._handler.configure_queue(target.queue, configured, actor=identity.principal)
             return event
@@ -226,6 +233,6 @@ def _project(asked: str, identity: Identity) -> str:
     raise Refused(Reason.ROLE_NOT_ALLOWED, "your token is not of that project", field="project")
 
 
-def _permissions(identity: Identity) -> list[job_pb2.Permission]:
+def _permissions(identity: Identity) -> list[job_pb2.Permission.ValueType]:
     mine = [job_pb2.PERMISSION_READ, job_pb2.PERMISSION_EDIT]
     return [*mine, job_pb2.PERMISSION_ADMIN] if identity.role == "admin" else mine

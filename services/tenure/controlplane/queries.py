@@ -5,6 +5,7 @@ from __future__ import annotations
 from tenure.controlplane.convert import STATES
 from tenure.controlplane.times import from_timestamp
 from tenure.controlplane.tokens import Identity
+from tenure.domain.states import State
 from tenure.store.store import JobFilter, JobOrder
 from tenure.v1 import job_service_pb2
 
@@ -21,7 +22,7 @@ def filter_of(flags: job_service_pb2.JobFlags, identity: Identity) -> JobFilter:
     for asked in (flags.filter_ids, flags.filter_provider_ids):
         if asked:
             ids = frozenset(asked) if ids is None else ids & frozenset(asked)
-    states = frozenset()
+    states: frozenset[State] = frozenset()
     if flags.filter_state:
         # SUSPENDED is a state that no job is ever in: it matches none.
         state = _STATES.get(flags.filter_state)

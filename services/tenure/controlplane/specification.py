@@ -55,6 +55,7 @@ def created(
     target: Target,
     queue: e.QueueConfigured,
     *,
+    defaults: e.Terms,
     created_by: str,
     project: str,
 ) -> e.JobCreated:
@@ -71,7 +72,7 @@ def created(
         project=project,
         queue=target.queue,
         priority=spec.priority,
-        terms=terms_for(queue, target.product, wishes(spec)),
+        terms=terms_for(queue, target.product, wishes(spec), defaults),
         command=target.command,
         arguments=target.arguments,
         absolute_paths=absolute_paths(spec.sync) if spec.HasField("sync") else (),
@@ -192,7 +193,7 @@ def _check_sync(sync: job_pb2.Sync) -> None:
             for field in ("pattern", "commit_marker"):
                 _check_expression(getattr(rule, field), f"{path}.{field}")
             for field in ("quiet_period", "max_wait"):
-                if rule.HasField(field):  # type: ignore[arg-type]
+                if rule.HasField(field):
                     from_duration(getattr(rule, field), f"{path}.{field}")
 
 

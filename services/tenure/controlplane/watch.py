@@ -20,9 +20,9 @@ from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
 from tenure.domain.job import Job, create, evolve
 from tenure.domain.states import State
-from tenure.projections.updates import update_of
+from tenure.projections.updates import spoken_of, update_of
 from tenure.store.codec import to_message
-from tenure.store.filters import matches
+from tenure.store.matching import matches
 from tenure.store.store import EventFilter, JobFilter, JobOrder, JobView, Store
 from tenure.v1 import job_service_pb2
 
@@ -198,7 +198,7 @@ class Watches:
             response.event.job_id = job_id
             response.event.event.CopyFrom(to_message(event))
             fill_status(response.event.status, after)
-            update = update_of(event, after)
+            update = update_of(event, *spoken_of(event.payload, after.attempt, after.worker_id))
             if update is not None:
                 response.event.update.CopyFrom(update_message(update))
             return response

@@ -117,7 +117,8 @@ def tell(marks: Marks, events: Iterable[e.RecordedEvent]) -> tuple[tuple[UpdateR
             if row_kept:
                 attempts[-1] = row
         if event.version in shown:
-            line = update_of(event, *_who(payload, row))
+            latest = (row.number, row.worker_id) if row is not None else (0, "")
+            line = update_of(event, *spoken_of(payload, *latest))
             if line is not None:
                 updates.append(line)
     return tuple(updates), tuple(attempts)
@@ -134,16 +135,3 @@ def _concerns(row: AttemptRow, payload: e.Payload) -> bool:
             return True
         case _:
             return False
-
-
-def _who(payload: e.Payload, row: AttemptRow | None) -> tuple[int, str]:
-    """The attempt and the worker that a line speaks of; `row` is the latest attempt."""
-    match payload:
-        case e.JobStarted() | e.JobRequeued():
-            return payload.attempt, payload.worker_id
-        case e.JobTerminated():
-            return payload.attempt, row.worker_id if row is not None and row.number == payload.attempt else ""
-        case e.CancelRequested() if row is not None:
-            return row.number, row.worker_id
-        case _:
-            return 0, ""

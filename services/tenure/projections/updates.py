@@ -43,6 +43,19 @@ def update_of(event: e.RecordedEvent, attempt: int = 0, worker_id: str = "") -> 
     )
 
 
+def spoken_of(event: e.Payload, attempt: int, worker_id: str) -> tuple[int, str]:
+    """The attempt and the worker that a line speaks of, given the job's latest ones; (0, ""): none."""
+    match event:
+        case e.JobStarted() | e.JobRequeued():
+            return event.attempt, event.worker_id
+        case e.JobTerminated():
+            return event.attempt, worker_id if event.attempt == attempt and attempt else ""
+        case e.CancelRequested():
+            return attempt, worker_id
+        case _:
+            return 0, ""
+
+
 def _requeued(event: e.JobRequeued) -> str:
     who = f"Attempt {event.attempt} on {event.worker_id}"
     match event.cause:

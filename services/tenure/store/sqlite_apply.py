@@ -1,0 +1,316 @@
+"""The writer's side of a commit: a group of prepared units → the rows of one transaction.
+
+Everything that can refuse a unit is decided before anything of it is written, against the database and what the units
+before it in the same transaction have changed. So a unit needs no savepoint: it is in the group, all of it, or it is
+not. Rows of jobs are written once, however many of their events are in the group.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import apsw
+
+from tenure.domain import events as e
+from tenure.domain.job import Job, Origin
+from tenure.projections.histories import NO_MARKS, Marks, mark
+from tenure.projections.jobs import JobColumns, are_twins, twin_of
+from tenure.store import chain, codec
+from tenure.store.sqlite_prepare import PreparedAppend, PreparedUnit
+from tenure.store.store import (
+    AnsweredRequest,
+    Committed,
+    Conflict,
+    DuplicateSpecification,
+    RequestAnswered,
+)
+
+# Streams whose state the writer remembers; one is about a kilobyte.
+REMEMBERED = 16_384
+
+RequestKey = tuple[str, str, str]
+
+
+class StreamState(NamedTuple):
+    """Where a stream is and, for a job, what its row says. `number` 0: the stream is new."""
+
+    number: int
+    version: int
+    columns: JobColumns | None = None
+    marks: Marks = NO_MARKS
+    append: PreparedAppend | None = None
+
+
+class Staged(NamedTuple):
+    """A group that is ready to be written: the result of each unit, and the end of the log after it."""
+
+    results: list[Committed | Exception]
+    position: int
+    hash: bytes
+
+
+class Applier:
+    """Stages groups of units and writes their rows; used by the writer's thread alone."""
+
+    def __init__(self, connection: apsw.Connection, position: int, head_hash: bytes) -> None:
+        self._connection = connection
+        self.position = position
+        self.hash = head_hash
+        self._known: dict[str, StreamState] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        # What this group changes: streams, events, requests and live specifications.
+        self._touched: dict[str, StreamState] = {}
+        self._before: dict[str, StreamState] = {}
+        self._links: list[tuple[int, int, int, int, int, bytes]] = []
+        self._requests: dict[RequestKey, tuple[AnsweredRequest, int]] = {}
+        self._twins: dict[int, list[Origin]] = {}
+        self._careful = False
+
+    def apply(self, units: Sequence[PreparedUnit], *, careful: bool = False) -> Staged:
+        """Write a group inside the open transaction.
+
+        Args:
+            units: in the order in which they get their positions.
+            careful: look first whether the streams that are said to be new are. Without it the database's uniqueness
+                finds out, and the whole group fails.
+
+        Raises:
+            apsw.Error: nothing is known of the transaction; roll it back and call `forget`.
+        """
+        self._reset()
+        self._careful = careful
+        results: list[Committed | Exception] = []
+        for unit in units:
+            try:
+                results.append(self._stage(unit))
+            except apsw.Error:
+                raise
+            except Exception as error:  # the unit's own; its neighbours go on
+                results.append(error)
+        head = self.hash
+        if self._links:
+            head = chain.advance(head, ((p, s, v, t, data) for p, s, v, _, t, data in self._links))
+        self._write(head)
+        return Staged(results, self.position + len(self._links), head)
+
+    def accept(self, staged: Staged) -> None:
+        """The transaction is on disk."""
+        self.position, self.hash = staged.position, staged.hash
+        known = self._known
+        for stream, state in self._touched.items():
+            known.pop(stream, None)
+            if state.columns is None or state.columns.live:
+                known[stream] = state._replace(append=None)
+        while len(known) > REMEMBERED:
+            del known[next(iter(known))]
+
+    def forget(self) -> None:
+        """The transaction was rolled back."""
+        self._known.clear()
+        self._reset()
+
+    def _stage(self, prepared: PreparedUnit) -> Committed:
+        request = prepared.request
+        key = None
+        if request is not None:
+            key = request.principal, request.rpc, request.request_id
+            known = self._requests[key][0] if key in self._requests else find_request(self._connection, *key)
+            if known is not None:
+                raise RequestAnswered(known)
+        first = self.position + len(self._links) + 1
+        position = first
+        links: list[tuple[int, int, int, int, int, bytes]] = []
+        touched: dict[str, StreamState] = {}
+        for index, append in enumerate(prepared.appends):
+            stream = append.stream
+            state = touched.get(stream) or self._state(stream, append.expected_version)
+            number, version, marks = state.number, state.version, state.marks
+            if version != append.expected_version:
+                raise Conflict(stream, append.expected_version, version)
+            if version == 0:
+                number = position
+                if append.job is not None and not append.job.origin.allow_duplicate:
+                    self._refuse_duplicate(index, append.job, touched)
+            for kind, type_number, time_us, data in append.events:
+                version += 1
+                links.append((position, number, version, type_number, time_us, data))
+                marks = mark(marks, version, kind)
+                position += 1
+            touched[stream] = StreamState(number, version, append.columns, marks, append)
+        self._merge(touched)
+        self._links += links
+        committed = Committed(first=first, last=position - 1)
+        if request is not None and key is not None:
+            answered = AnsweredRequest(digest=request.digest, answer=request.answer, position=committed.last)
+            self._requests[key] = answered, request.at_us
+        return committed
+
+    def _merge(self, touched: dict[str, StreamState]) -> None:
+        for stream, state in touched.items():
+            if stream not in self._touched:
+                self._before[stream] = self._known.get(stream) or StreamState(0, 0)
+            self._touched[stream] = state
+            if state.version == 1 and state.append is not None and state.append.job is not None:
+                origin = state.append.job.origin
+                self._twins.setdefault(twin_of(origin), []).append(origin)
+
+    def _state(self, stream: str, expected_version: int) -> StreamState:
+        state = self._touched.get(stream) or self._known.get(stream)
+        if state is None:
+            if expected_version == 0 and not self._careful:
+                return StreamState(0, 0)
+            state = load_state(self._connection, stream) or StreamState(0, 0)
+            if state.number:
+                self._known[stream] = state
+        return state
+
+    def _refuse_duplicate(self, index: int, job: Job, touched: dict[str, StreamState]) -> None:
+        def is_live(stream: str) -> bool:
+            state = touched.get(stream) or self._touched.get(stream)
+            return state is None or state.columns is None or state.columns.live
+
+        twin = twin_of(job.origin)
+        fresh = [state.append.job.origin for state in touched.values() if state.append and state.append.job]
+        for origin in (*find_twins(self._connection, twin), *self._twins.get(twin, ()), *fresh):
+            if are_twins(origin, job.origin) and is_live(e.job_stream(origin.id)):
+                raise DuplicateSpecification(index, origin.id)
+
+    def _write(self, head: bytes) -> None:
+        executemany = self._connection.executemany
+        if self._links:
+            executemany(
+                "INSERT INTO events (position, stream, version, type, time_us, data) VALUES (?, ?, ?, ?, ?, ?)",
+                self._links,
+            )
+            self._connection.execute(
+                "INSERT INTO commits (position, hash) VALUES (?, ?)", (self.position + len(self._links), head)
+            )
+            self._write_rows()
+        if self._requests:
+            executemany(
+                "INSERT INTO requests (principal, rpc, request_id, digest, answer, position, at_us) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(*key, a.digest, a.answer, a.position, at_us) for key, (a, at_us) in self._requests.items()],
+            )
+
+    def _write_rows(self) -> None:
+        origins: list[tuple[object, ...]] = []
+        jobs: list[tuple[object, ...]] = []
+        updates: dict[int, list[tuple[object, ...]]] = {}
+        queues: list[tuple[object, ...]] = []
+        for stream, state in self._touched.items():
+            append = state.append
+            assert append is not None
+            if append.job is None:
+                queues.append((stream.partition("/")[2], state.number, state.version, append.fold))
+                continue
+            assert state.columns is not None
+            before = self._before[stream]
+            if before.columns is None:
+                origins.append(origin_row(state.number, append.job.origin))
+                jobs.append(job_row(state.number, state.version, append.job.origin, state.columns, append.fold, state.marks))
+                continue
+            mask, row = _changes(before.columns, state.columns)
+            fixed = (state.version, state.columns.state, state.columns.not_before_us, state.columns.expires_us)
+            updates.setdefault(mask, []).append(
+                (*fixed, append.fold, state.marks.to_bytes(), *row, state.number)
+            )
+        executemany = self._connection.executemany
+        if origins:
+            executemany(INSERT_ORIGIN, origins)
+            executemany(INSERT_JOB, jobs)
+        for mask, rows in updates.items():
+            executemany(_UPDATE_JOB[mask], rows)
+        if queues:
+            executemany(REPLACE_QUEUE, queues)
+
+
+INSERT_ORIGIN = (
+    "INSERT INTO origins (number, id, created_us, created_by, project, application, product_id, product_category, "
+    "product_provider, labels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+INSERT_JOB = (
+    "INSERT INTO jobs (number, version, state, queue, place, not_before_us, leased, due_us, expires_us, twin, fold, "
+    "marks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+REPLACE_QUEUE = "INSERT OR REPLACE INTO queues (name, number, version, fold) VALUES (?, ?, ?, ?)"
+
+# Columns with an index of their own: an UPDATE names only those that change, because naming one costs an index entry.
+_INDEXED = ("place", "leased", "due_us", "twin")
+
+
+def _update_sql(mask: int) -> str:
+    changed = "".join(f", {name} = ?" for bit, name in enumerate(_INDEXED) if mask & (1 << bit))
+    return (
+        "UPDATE jobs SET version = ?, state = ?, not_before_us = ?, expires_us = ?, fold = ?, marks = ?"  # noqa: S608
+        f"{changed} WHERE number = ?"
+    )
+
+
+_UPDATE_JOB = [_update_sql(mask) for mask in range(1 << len(_INDEXED))]
+
+
+def _changes(before: JobColumns, after: JobColumns) -> tuple[int, list[int | None]]:
+    """Which indexed columns change, as bits, and to what. A twin only ever ends."""
+    mask, row = 0, []
+    if before.place != after.place:
+        mask |= 1
+        row.append(after.place)
+    if before.leased != after.leased:
+        mask |= 2
+        row.append(after.leased)
+    if before.due_us != after.due_us:
+        mask |= 4
+        row.append(after.due_us)
+    if before.live != after.live:
+        mask |= 8
+        row.append(None)
+    return mask, row
+
+
+def job_row(
+    number: int, version: int, origin: Origin, columns: JobColumns, fold: bytes, marks: Marks
+) -> tuple[object, ...]:
+    """A whole row of `jobs`."""
+    return (
+        number,
+        version,
+        columns.state,
+        origin.queue,
+        columns.place,
+        columns.not_before_us,
+        columns.leased,
+        columns.due_us,
+        columns.expires_us,
+        twin_of(origin) if columns.live else None,
+        fold,
+        marks.to_bytes(),
+    )
+
+
+def origin_row(number: int, origin: Origin) -> tuple[object, ...]:
+    """A whole row of `origins`."""
+    facets = origin.facets
+    return (
+        number,
+        origin.id,
+        origin.created_us,
+        origin.created_by,
+        origin.project,
+        facets.application_name,
+        facets.product_id,
+        facets.product_category,
+        facets.product_provider,
+        labels_text(facets.labels),
+    )
+
+
+def labels_text(labels: Sequence[tuple[str, str]]) -> str:
+    """Labels as one text in which each can be looked for: a line of JSON each, between line feeds."""
+    if not labels:
+        return ""
+    return "\n" + "".join(f"{json.dumps(label, ensure_ascii=False)}\n" for label in sorted(labels))

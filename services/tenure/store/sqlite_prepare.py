@@ -1,0 +1,83 @@
+"""What the loop's side of a commit does: units → rows as far as they can be made without the database.
+
+Encoding happens here, while the writer's thread waits for the disk.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tenure.domain import events as e
+from tenure.domain.job import Job
+from tenure.domain.queue import Queue
+from tenure.projections.jobs import JobColumns, columns_of
+from tenure.store import codec
+from tenure.store.folds import job_to_bytes, queue_to_bytes
+from tenure.store.store import Append, Request, Unit
+
+
+class PreparedEvent(NamedTuple):
+    """An event as it is stored, but for its place."""
+
+    kind: type[e.Payload]
+    number: int
+    time_us: int
+    data: bytes
+
+
+class PreparedAppend(NamedTuple):
+    """An append as it is stored. `columns` and `fold` are those of the job or queue after it."""
+
+    stream: str
+    expected_version: int
+    events: list[PreparedEvent]
+    job: Job | None
+    columns: JobColumns | None
+    queue: Queue | None
+    fold: bytes
+
+
+class PreparedUnit(NamedTuple):
+    """A unit as it is stored; `size` is its number of events."""
+
+    unit: Unit
+    appends: list[PreparedAppend]
+    request: Request | None
+    size: int
+
+
+def prepare(unit: Unit) -> PreparedUnit:
+    """Encode a unit.
+
+    Raises:
+        ValueError: it is not one that can be stored: an append without its fold, or a fold of another version.
+    """
+    request = unit.request
+    request_id, digest = (request.request_id, request.digest) if request is not None else ("", b"")
+    appends = [_append(append, request_id, digest) for append in unit.appends]
+    return PreparedUnit(unit, appends, request, sum(len(append.events) for append in appends))
+
+
+def _append(append: Append, request_id: str, digest: bytes) -> PreparedAppend:
+    job, queue = append.job, append.queue
+    fold = job if job is not None else queue
+    if fold is None or not append.events:
+        raise ValueError(f"{append.stream}: an append needs events, and the job or queue after them")
+    if fold.version != append.expected_version + len(append.events):
+        raise ValueError(f"{append.stream}: the fold is of version {fold.version}, the events lead to another")
+    events: list[PreparedEvent] = []
+    name = append.stream if append.expected_version == 0 else ""
+    for event in append.events:
+        payload = event.payload
+        kind = type(payload)
+        if kind is e.JobAssigned and event.event_id != payload.lease_id:  # type: ignore[union-attr]
+            raise ValueError(f"{append.stream}: the id of a JobAssigned is its lease id")
+        data = codec.encode(event, stream=name, request_id=request_id, request_digest=digest)
+        events.append(PreparedEvent(kind, codec.TYPE_OF[kind], event.time_us, data))
+        name = ""
+    if job is not None:
+        return PreparedAppend(
+            append.stream, append.expected_version, events, job, columns_of(job), None, job_to_bytes(job)
+        )
+    assert queue is not None
+    return PreparedAppend(append.stream, append.expected_version, events, None, None, queue, queue_to_bytes(queue))
