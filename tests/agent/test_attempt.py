@@ -95,7 +95,7 @@ async def test_environment_and_files_of_a_command(bench: Bench, eventually: Even
         opened_file="/in/x",
     )
     code = "import json,os; json.dump({'env': dict(os.environ), 'cwd': os.getcwd()}, open('../seen', 'w'))"
-    end = 1_633_347_776_235_000
+    end = bench.server.deadlines["lease-1"] = 1_633_347_776_235_000
     await session.assign(
         assignment(command=PYTHON, arguments=("-c", code), attempt=4, specification=spec, expires_at_us=end)
     )
@@ -226,7 +226,7 @@ async def test_an_upload_that_is_refused_fails_the_attempt_after_exit_0(bench: B
     assert (failed.stage, failed.message) == (job_pb2.ATTEMPT_STAGE_SYNC_AFTER, "put bucket/x: access denied")
 
 
-async def test_success_waits_for_the_uploads(bench: Bench) -> None:
+async def test_success_waits_for_the_uploads(bench: Bench, eventually: Eventually) -> None:
     copying = bench.copying = PlayedCopying()
     copying.hold("after")
     bench.start()
@@ -238,6 +238,7 @@ async def test_success_waits_for_the_uploads(bench: Bench) -> None:
     assert session.nothing("report")
     copying.open["after"].set()
     await session.reported("succeeded")
+    await eventually(lambda: "clean" in copying.steps)
     assert copying.steps == ["before", "start_during", "finish_during", "after", "close", "close", "clean"]
 
 
@@ -297,4 +298,4 @@ async def test_left_over_processes_are_gone_when_the_outcome_is_reported(bench: 
     script = f"sleep 600 & echo $! > {pid}; exit 0"
     await session.started(assignment(command="sh", arguments=("-c", script)))
     await session.reported("succeeded")
-    assert int(pid.read_text()) not in [process.pid for process in strays.processes()]  # noqa: ASYNC240
+    assert int(pid.read_text()) not in [process.pid for process in strays.processes() if not process.zombie]

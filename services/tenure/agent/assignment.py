@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tenure.v1 import job_pb2, worker_service_pb2
 
 _NS = 1_000_000_000
+_EXACT = 2**53  # beyond it a number's whole value is not known exactly
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DEFAULT_HEARTBEAT_NS = 30 * _NS
 DEFAULT_GRACE_NS = 30 * _NS
@@ -117,8 +119,28 @@ def instant_us(instant: Timestamp) -> int:
 def _parameters(spec: job_pb2.JobSpecification) -> str | None:
     if not spec.parameters:
         return None
-    values = {name: json_format.MessageToDict(value) for name, value in sorted(spec.parameters.items())}
+    values = {name: _plain(value) for name, value in sorted(spec.parameters.items())}
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: Value) -> object:
+    """A value as JSON shows it: whole numbers without a point, as they were written; what JSON cannot say as null."""
+    match value.WhichOneof("kind"):
+        case "number_value":
+            number = value.number_value
+            if not math.isfinite(number):
+                return None
+            return int(number) if number.is_integer() and abs(number) <= _EXACT else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return {name: _plain(inner) for name, inner in sorted(value.struct_value.fields.items())}
+        case "list_value":
+            return [_plain(inner) for inner in value.list_value.values]
+        case _:
+            return None
 
 
 def _absolute_paths(sync: job_pb2.Sync) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ class Interruption:
             silent_s = (now_ns - self._holding.lease.heard_ns) // NS
             reason = f"the worker could not reach the server for {silent_s} s"
             self._holding.order(StopOrder(cause=StopCause.DISCONNECTED, at_ns=now_ns, reason=reason))
-            # The condition of a command that is left alone knows no order; one that does holds now.
+            # Normally the order itself is what is waited for; if not, it has been given and time no longer matters.
             await self._changes.until(condition)
 
     async def any_order(self) -> None:

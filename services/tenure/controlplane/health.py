@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import cast
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
@@ -15,9 +16,12 @@ from tenure.controlplane.call import Call
 from tenure.controlplane.status import Plain
 
 _Status = health_pb2.HealthCheckResponse
-DESCRIPTOR = health_pb2.DESCRIPTOR.services_by_name["Health"]
+DESCRIPTOR = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"])
 # By way of the descriptor, because the library's stubs do not know it.
-_ListResponse: Any = GetMessageClass(DESCRIPTOR.methods_by_name["List"].output_type)
+_ListResponse = cast(
+    "Callable[..., Message]",
+    GetMessageClass(DESCRIPTOR.methods_by_name["List"].output_type),
+)
 
 
 class HealthService:

@@ -88,6 +88,10 @@ class Host(grpc.GenericRpcHandler):
         """Take no more calls, except of health and reflection, and end the streams; unary calls in flight go on."""
         self._pipeline.drain()
 
+    def end_streams(self) -> None:
+        """End the streams that `drain` has left, those of open RPCs."""
+        self._pipeline.end_streams()
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         """What is to handle a call; decided from its metadata alone."""
         method = self._methods.get(handler_call_details.method)

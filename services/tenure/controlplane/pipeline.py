@@ -122,6 +122,11 @@ class Pipeline:
             if call.method.roles is not OPEN:
                 call.end(draining())
 
+    def end_streams(self) -> None:
+        """End all streams."""
+        for call in list(self._streams):
+            call.end(draining())
+
     def _end_streams_of(self, token_id: str) -> None:
         for call in list(self._streams):
             if call.identity.token_id == token_id:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tenure.domain import events as e
 from tenure.projections import attempts as a
 from tenure.projections.rows import AttemptRow, UpdateRow
-from tenure.projections.updates import SHOWN, update_of
+from tenure.projections.updates import SHOWN, spoken_of, update_of
 
 FIRST_UPDATES, LAST_UPDATES = 10, 990
 FIRST_ATTEMPTS, LAST_ATTEMPTS = 10, 90

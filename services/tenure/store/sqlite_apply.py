@@ -7,18 +7,30 @@ not. Rows of jobs are written once, however many of their events are in the grou
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import apsw
 
 from tenure.domain import events as e
-from tenure.domain.job import Job, Origin
+from tenure.domain.job import Origin
 from tenure.projections.histories import NO_MARKS, Marks, mark
 from tenure.projections.jobs import JobColumns, are_twins, twin_of
-from tenure.store import chain, codec
+from tenure.store import chain
 from tenure.store.sqlite_prepare import PreparedAppend, PreparedUnit
+from tenure.store.sqlite_rows import (
+    INSERT_JOB,
+    INSERT_ORIGIN,
+    REPLACE_QUEUE,
+    UPDATE_JOB,
+    Row,
+    changes,
+    find_request,
+    find_twins,
+    job_row,
+    load_stream,
+    origin_row,
+)
 from tenure.store.store import (
     AnsweredRequest,
     Committed,
@@ -34,13 +46,16 @@ RequestKey = tuple[str, str, str]
 
 
 class StreamState(NamedTuple):
-    """Where a stream is and, for a job, what its row says. `number` 0: the stream is new."""
+    """A stream as this transaction has it. `append` is the last one that changed it; None: only read."""
 
     number: int
     version: int
     columns: JobColumns | None = None
     marks: Marks = NO_MARKS
     append: PreparedAppend | None = None
+
+
+_NEW = StreamState(0, 0)
 
 
 class Staged(NamedTuple):
@@ -125,6 +140,7 @@ class Applier:
         position = first
         links: list[tuple[int, int, int, int, int, bytes]] = []
         touched: dict[str, StreamState] = {}
+        fresh: dict[int, list[Origin]] = {}
         for index, append in enumerate(prepared.appends):
             stream = append.stream
             state = touched.get(stream) or self._state(stream, append.expected_version)
@@ -133,15 +149,18 @@ class Applier:
                 raise Conflict(stream, append.expected_version, version)
             if version == 0:
                 number = position
-                if append.job is not None and not append.job.origin.allow_duplicate:
-                    self._refuse_duplicate(index, append.job, touched)
+                if append.job is not None:
+                    origin = append.job.origin
+                    if not origin.allow_duplicate:
+                        self._refuse_duplicate(index, origin, append.twin, touched, fresh)
+                    fresh.setdefault(append.twin, []).append(origin)
             for kind, type_number, time_us, data in append.events:
                 version += 1
                 links.append((position, number, version, type_number, time_us, data))
                 marks = mark(marks, version, kind)
                 position += 1
             touched[stream] = StreamState(number, version, append.columns, marks, append)
-        self._merge(touched)
+        self._merge(touched, fresh)
         self._links += links
         committed = Committed(first=first, last=position - 1)
         if request is not None and key is not None:
@@ -149,34 +168,39 @@ class Applier:
             self._requests[key] = answered, request.at_us
         return committed
 
-    def _merge(self, touched: dict[str, StreamState]) -> None:
+    def _merge(self, touched: dict[str, StreamState], fresh: dict[int, list[Origin]]) -> None:
+        for twin, origins in fresh.items():
+            self._twins.setdefault(twin, []).extend(origins)
         for stream, state in touched.items():
             if stream not in self._touched:
-                self._before[stream] = self._known.get(stream) or StreamState(0, 0)
+                self._before[stream] = self._known.get(stream, _NEW)
             self._touched[stream] = state
-            if state.version == 1 and state.append is not None and state.append.job is not None:
-                origin = state.append.job.origin
-                self._twins.setdefault(twin_of(origin), []).append(origin)
 
     def _state(self, stream: str, expected_version: int) -> StreamState:
         state = self._touched.get(stream) or self._known.get(stream)
         if state is None:
             if expected_version == 0 and not self._careful:
-                return StreamState(0, 0)
-            state = load_state(self._connection, stream) or StreamState(0, 0)
-            if state.number:
-                self._known[stream] = state
+                return _NEW
+            row = load_stream(self._connection, stream)
+            if row is None:
+                return _NEW
+            state = self._known[stream] = StreamState(*row)
         return state
 
-    def _refuse_duplicate(self, index: int, job: Job, touched: dict[str, StreamState]) -> None:
+    def _refuse_duplicate(
+        self,
+        index: int,
+        wanted: Origin,
+        twin: int,
+        touched: dict[str, StreamState],
+        fresh: dict[int, list[Origin]],
+    ) -> None:
         def is_live(stream: str) -> bool:
             state = touched.get(stream) or self._touched.get(stream)
             return state is None or state.columns is None or state.columns.live
 
-        twin = twin_of(job.origin)
-        fresh = [state.append.job.origin for state in touched.values() if state.append and state.append.job]
-        for origin in (*find_twins(self._connection, twin), *self._twins.get(twin, ()), *fresh):
-            if are_twins(origin, job.origin) and is_live(e.job_stream(origin.id)):
+        for origin in (*find_twins(self._connection, twin), *self._twins.get(twin, ()), *fresh.get(twin, ())):
+            if are_twins(origin, wanted) and is_live(e.job_stream(origin.id)):
                 raise DuplicateSpecification(index, origin.id)
 
     def _write(self, head: bytes) -> None:
@@ -198,10 +222,10 @@ class Applier:
             )
 
     def _write_rows(self) -> None:
-        origins: list[tuple[object, ...]] = []
-        jobs: list[tuple[object, ...]] = []
-        updates: dict[int, list[tuple[object, ...]]] = {}
-        queues: list[tuple[object, ...]] = []
+        origins: list[Row] = []
+        jobs: list[Row] = []
+        updates: dict[int, list[Row]] = {}
+        queues: list[Row] = []
         for stream, state in self._touched.items():
             append = state.append
             assert append is not None
@@ -211,10 +235,13 @@ class Applier:
             assert state.columns is not None
             before = self._before[stream]
             if before.columns is None:
-                origins.append(origin_row(state.number, append.job.origin))
-                jobs.append(job_row(state.number, state.version, append.job.origin, state.columns, append.fold, state.marks))
+                origin = append.job.origin
+                # Appended to in the group that created it: that append has no twin with it.
+                twin = append.twin or twin_of(origin)
+                origins.append(origin_row(state.number, origin))
+                jobs.append(job_row(state.number, state.version, origin, state.columns, twin, append.fold, state.marks))
                 continue
-            mask, row = _changes(before.columns, state.columns)
+            mask, row = changes(before.columns, state.columns)
             fixed = (state.version, state.columns.state, state.columns.not_before_us, state.columns.expires_us)
             updates.setdefault(mask, []).append(
                 (*fixed, append.fold, state.marks.to_bytes(), *row, state.number)
@@ -224,93 +251,6 @@ class Applier:
             executemany(INSERT_ORIGIN, origins)
             executemany(INSERT_JOB, jobs)
         for mask, rows in updates.items():
-            executemany(_UPDATE_JOB[mask], rows)
+            executemany(UPDATE_JOB[mask], rows)
         if queues:
             executemany(REPLACE_QUEUE, queues)
-
-
-INSERT_ORIGIN = (
-    "INSERT INTO origins (number, id, created_us, created_by, project, application, product_id, product_category, "
-    "product_provider, labels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-INSERT_JOB = (
-    "INSERT INTO jobs (number, version, state, queue, place, not_before_us, leased, due_us, expires_us, twin, fold, "
-    "marks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-REPLACE_QUEUE = "INSERT OR REPLACE INTO queues (name, number, version, fold) VALUES (?, ?, ?, ?)"
-
-# Columns with an index of their own: an UPDATE names only those that change, because naming one costs an index entry.
-_INDEXED = ("place", "leased", "due_us", "twin")
-
-
-def _update_sql(mask: int) -> str:
-    changed = "".join(f", {name} = ?" for bit, name in enumerate(_INDEXED) if mask & (1 << bit))
-    return (
-        "UPDATE jobs SET version = ?, state = ?, not_before_us = ?, expires_us = ?, fold = ?, marks = ?"  # noqa: S608
-        f"{changed} WHERE number = ?"
-    )
-
-
-_UPDATE_JOB = [_update_sql(mask) for mask in range(1 << len(_INDEXED))]
-
-
-def _changes(before: JobColumns, after: JobColumns) -> tuple[int, list[int | None]]:
-    """Which indexed columns change, as bits, and to what. A twin only ever ends."""
-    mask, row = 0, []
-    if before.place != after.place:
-        mask |= 1
-        row.append(after.place)
-    if before.leased != after.leased:
-        mask |= 2
-        row.append(after.leased)
-    if before.due_us != after.due_us:
-        mask |= 4
-        row.append(after.due_us)
-    if before.live != after.live:
-        mask |= 8
-        row.append(None)
-    return mask, row
-
-
-def job_row(
-    number: int, version: int, origin: Origin, columns: JobColumns, fold: bytes, marks: Marks
-) -> tuple[object, ...]:
-    """A whole row of `jobs`."""
-    return (
-        number,
-        version,
-        columns.state,
-        origin.queue,
-        columns.place,
-        columns.not_before_us,
-        columns.leased,
-        columns.due_us,
-        columns.expires_us,
-        twin_of(origin) if columns.live else None,
-        fold,
-        marks.to_bytes(),
-    )
-
-
-def origin_row(number: int, origin: Origin) -> tuple[object, ...]:
-    """A whole row of `origins`."""
-    facets = origin.facets
-    return (
-        number,
-        origin.id,
-        origin.created_us,
-        origin.created_by,
-        origin.project,
-        facets.application_name,
-        facets.product_id,
-        facets.product_category,
-        facets.product_provider,
-        labels_text(facets.labels),
-    )
-
-
-def labels_text(labels: Sequence[tuple[str, str]]) -> str:
-    """Labels as one text in which each can be looked for: a line of JSON each, between line feeds."""
-    if not labels:
-        return ""
-    return "\n" + "".join(f"{json.dumps(label, ensure_ascii=False)}\n" for label in sorted(labels))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tenure.domain import events as e
 from tenure.domain.job import Job
 from tenure.domain.queue import Queue
-from tenure.projections.jobs import JobColumns, columns_of
+from tenure.projections.jobs import JobColumns, columns_of, twin_of
 from tenure.store import codec
 from tenure.store.folds import job_to_bytes, queue_to_bytes
 from tenure.store.store import Append, Request, Unit
@@ -26,7 +26,8 @@ class PreparedEvent(NamedTuple):
 
 
 class PreparedAppend(NamedTuple):
-    """An append as it is stored. `columns` and `fold` are those of the job or queue after it."""
+    """An append as it is stored. `columns` and `fold` are those of the job or queue after it, `twin` is what finds
+    duplicates of a job that it creates."""
 
     stream: str
     expected_version: int
@@ -35,6 +36,7 @@ class PreparedAppend(NamedTuple):
     columns: JobColumns | None
     queue: Queue | None
     fold: bytes
+    twin: int = 0
 
 
 class PreparedUnit(NamedTuple):
@@ -76,8 +78,9 @@ def _append(append: Append, request_id: str, digest: bytes) -> PreparedAppend:
         events.append(PreparedEvent(kind, codec.TYPE_OF[kind], event.time_us, data))
         name = ""
     if job is not None:
+        twin = twin_of(job.origin) if append.expected_version == 0 else 0
         return PreparedAppend(
-            append.stream, append.expected_version, events, job, columns_of(job), None, job_to_bytes(job)
+            append.stream, append.expected_version, events, job, columns_of(job), None, job_to_bytes(job), twin
         )
     assert queue is not None
     return PreparedAppend(append.stream, append.expected_version, events, None, None, queue, queue_to_bytes(queue))

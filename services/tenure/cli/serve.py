@@ -1,0 +1,153 @@
+"""`tenure serve`: a control plane in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tenure.cli.failures import EXIT_REFUSED, Problem
+from tenure.cli.local_token import remove_pointer, write_pointer
+from tenure.runtime import logs
+
+if TYPE_CHECKING:
+    from tenure.controlplane.app import ControlPlane, ServerSettings
+
+EXIT_STORE_FAILED = 70
+EXIT_AT_ONCE = 130
+
+
+def serve(
+    store: Annotated[
+        str,
+        typer.Option(help="Where everything is kept: sqlite:///DIR, sqlite:DIR or memory:.", envvar="TENURE_STORE"),
+    ] = "sqlite:tenure-data",
+    listen: Annotated[
+        str, typer.Option(help="Address to listen on, HOST:PORT; port 0: any free one.", envvar="TENURE_LISTEN")
+    ] = "127.0.0.1:50051",
+    config: Annotated[
+        Path | None,
+        typer.Option(help="File with queues, products, applications, defaults, limits.", envvar="TENURE_CONFIG"),
+    ] = None,
+    max_workers: Annotated[
+        int,
+        typer.Option(help="Workers to be ready for; limits follow.", envvar="TENURE_MAX_WORKERS", min=1, max=1_000_000),
+    ] = 10_000,
+    reflection: Annotated[
+        bool | None,
+        typer.Option(
+            "--reflection/--no-reflection",
+            help="Tell anybody what the services look like. [default: on for a loopback address only]",
+            envvar="TENURE_REFLECTION",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate chain, PEM; read again when it changes.", envvar="TENURE_TLS_CERT")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.", envvar="TENURE_TLS_KEY")] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", help="Listen without TLS where other machines can connect.", envvar="TENURE_INSECURE"
+        ),
+    ] = False,
+    log_level: Annotated[
+        logs.LogLevel, typer.Option(help="From which level on records are written.", envvar="TENURE_LOG_LEVEL")
+    ] = logs.LogLevel.INFO,
+    log_format: Annotated[
+        logs.LogFormat, typer.Option(help="How records are written.", envvar="TENURE_LOG_FORMAT")
+    ] = logs.LogFormat.AUTO,
+) -> None:
+    """Start a control plane and serve until SIGTERM or Ctrl-C.
+
+    The first start makes the data directory, with the database and admin.token, an administrator's token that the
+    commands on this machine find by themselves. SIGTERM drains and ends with 0; a second one ends at once.
+    """
+    from tenure.controlplane.app import ServerSettings
+    from tenure.controlplane.config import ConfigError, read_config
+    from tenure.controlplane.listening import CannotListen, Encryption
+    from tenure.controlplane.secret_files import SecretFileError
+    from tenure.store.open import BadAddress
+    from tenure.store.store import StoreError
+
+    logs.configure(log_level, log_format)
+    if (tls_cert is None) != (tls_key is None):
+        raise Problem("give --tls-cert and --tls-key together")
+    encryption = None
+    if tls_cert is not None and tls_key is not None:
+        encryption = Encryption(certificate=tls_cert, key=tls_key)
+    with ExitStack() as ending:
+        data_dir = None
+        if store.startswith("memory:"):
+            # Nothing of it is to stay, but the commands on this machine are to find the token all the same.
+            data_dir = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="tenure-")))
+        try:
+            settings = ServerSettings(
+                store=store,
+                listen=listen,
+                data_dir=data_dir,
+                configuration=read_config(config),
+                max_workers=max_workers,
+                reflection=reflection,
+                encryption=encryption,
+                insecure=insecure,
+            )
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(_serve(settings))
+        except (ConfigError, BadAddress) as error:
+            first, *rest = str(error).splitlines()
+            raise Problem(first, details=rest) from None
+        except (CannotListen, SecretFileError, StoreError) as error:
+            raise Problem(str(error), exit_code=EXIT_REFUSED) from None
+
+
+async def _serve(settings: ServerSettings) -> None:
+    from tenure.controlplane import app
+    from tenure.runtime.clock import SystemClock
+    from tenure.runtime.ids import Uuid7Ids
+    from tenure.runtime.stop import stop_on_signals
+
+    pointed: list[tuple[str, Path]] = []
+
+    def ready(plane: ControlPlane) -> None:
+        secrets_dir = settings.secrets_dir
+        if secrets_dir is not None:
+            token = secrets_dir / "admin.token"
+            # A machine without a home for it does without: the token file can still be named.
+            with suppress(OSError):
+                write_pointer(plane.address, token)
+                pointed.append((plane.address, token))
+        sys.stdout.write(f"tenure: listening on {plane.address}\n")
+        sys.stdout.flush()
+
+    # The second signal means now: what was acknowledged is on disk.
+    with stop_on_signals(on_second=lambda: os._exit(EXIT_AT_ONCE)) as stop:
+        try:
+            await app.serve(
+                settings, clock=SystemClock(), ids=Uuid7Ids(), stop=stop, ready=ready, on_fatal=_store_failed
+            )
+        finally:
+            for address, token in pointed:
+                remove_pointer(address, token)
+
+
+def _store_failed(error: BaseException) -> None:
+    """Nothing may be said any more of what was stored: end at once, whatever else is going on."""
+    logs.get_logger("server").error("store_failed", error=str(error), remedy="start the server again")
+    sys.stderr.flush()
+    os._exit(EXIT_STORE_FAILED)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tenure.agent.sync import content
+from tenure.agent.sync.beneath import Place
+from tenure.agent.sync.content import Reading
+from tenure.agent.sync.objects import BLOCK, ContentChanged, ObjectRefused
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(root=tmp_path, relative="")
+
+
+def read(place: Place, *, pack: bool = False, aside: bool = False) -> Reading:
+    reading = content.read(place, "file", pack=pack, aside=aside, spool=None)
+    assert reading is not None
+    return reading
+
+
+def everything(reading: Reading) -> bytes:
+    return b"".join(
+        reading.content.read_at(offset, min(BLOCK, reading.content.size - offset))
+        for offset in range(0, reading.content.size, BLOCK)
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 2 * BLOCK - 1, 2 * BLOCK, 2 * BLOCK + 7])
+def test_a_file_is_read_as_it_is(place: Place, tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "file").write_bytes(data)
+    reading = read(place)
+    assert everything(reading) == data
+    assert reading.content.sha256 == reading.sha256 == hashlib.sha256(data).digest()
+    assert not reading.torn
+    reading.content.close()
+
+
+@pytest.mark.parametrize("size", [0, 100_000, 2 * BLOCK + 7])
+def test_a_packed_file_unpacks_to_itself(place: Place, tmp_path: Path, size: int) -> None:
+    data = os.urandom(100) * (size // 100)
+    (tmp_path / "file").write_bytes(data)
+    reading = read(place, pack=True)
+    packed = everything(reading)
+    assert gzip.decompress(packed) == data
+    assert reading.content.sha256 == hashlib.sha256(packed).digest()
+    assert reading.sha256 == hashlib.sha256(data).digest()
+    target = io.BytesIO()
+    assert content.unpack(io.BytesIO(packed), target, "shown") == reading.sha256
+    assert target.getvalue() == data
+    reading.content.close()
+
+
+def test_equal_files_pack_to_equal_bytes(place: Place, tmp_path: Path) -> None:
+    packed = set()
+    for mtime in (1_000_000_000, 1_500_000_000):
+        (tmp_path / "file").write_bytes(b"same")
+        os.utime(tmp_path / "file", (mtime, mtime))
+        reading = read(place, pack=True)
+        packed.add(everything(reading))
+        reading.content.close()
+    assert len(packed) == 1
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no gzip at all", gzip.compress(b"cut off" * 100)[:-9], b"\x1f\x8b\x08damaged!!"]
+)
+def test_damaged_packed_bytes_are_refused(data: bytes) -> None:
+    if not data:
+        assert content.unpack(io.BytesIO(data), io.BytesIO(), "key") == hashlib.sha256(b"").digest()
+        return
+    with pytest.raises(ObjectRefused, match="s3://bucket/key says it is gzipped"):
+        content.unpack(io.BytesIO(data), io.BytesIO(), "s3://bucket/key")
+
+
+def test_a_small_file_is_fixed_once_it_is_read(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"before")
+    reading = read(place)
+    (tmp_path / "file").write_bytes(b"after!")
+    assert everything(reading) == b"before"
+    reading.content.close()
+
+
+def test_a_large_file_that_is_rewritten_is_not_sent(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a" * (2 * BLOCK + 10))
+    reading, aside = read(place), read(place, aside=True)
+    with (tmp_path / "file").open("r+b") as file:
+        file.seek(BLOCK + 5)
+        file.write(b"b")
+    assert reading.content.read_at(0, BLOCK) == b"a" * BLOCK
+    with pytest.raises(ContentChanged):
+        reading.content.read_at(BLOCK, BLOCK)
+    assert everything(aside) == b"a" * (2 * BLOCK + 10)
+    for each in (reading, aside):
+        each.content.close()
+
+
+def test_a_large_file_that_grows_is_sent_as_it_was(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a" * 2 * BLOCK)
+    reading = read(place)
+    with (tmp_path / "file").open("ab") as file:
+        file.write(b"more")
+    assert everything(reading) == b"a" * 2 * BLOCK
+    reading.content.close()
+
+
+def test_a_large_file_that_shrinks_is_not_sent(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a" * 2 * BLOCK)
+    reading = read(place)
+    os.truncate(tmp_path / "file", BLOCK + 1)
+    with pytest.raises(ContentChanged):
+        everything(reading)
+    reading.content.close()
+
+
+@pytest.mark.parametrize(("age_s", "racy"), [(0, True), (10, False), (-3600, False)])
+def test_a_file_written_just_now_may_be_written_again_unseen(
+    place: Place, tmp_path: Path, age_s: int, racy: bool
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    if age_s:
+        then = time.time() - age_s
+        os.utime(tmp_path / "file", (then, then))
+    reading = read(place)
+    assert reading.racy == racy
+    reading.content.close()
+
+
+def test_what_is_no_regular_file_is_none(place: Place, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "file")
+    assert content.read(place, "file", pack=False, aside=False, spool=None) is None
+    assert content.read(place, "missing", pack=False, aside=False, spool=None) is None
