@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.seed2_story import opened_2024
 from tests.acceptance.world import World, open_world
 
 
@@ -32,4 +33,11 @@ async def lasting_world(tmp_path: Path) -> AsyncIterator[World]:
 async def memory_world() -> AsyncIterator[World]:
     """A world at T0 on the memory store."""
     async with open_world("memory:") as opened:
+        yield opened
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def world2024(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    """A world at 2024-10-20T14:08:33Z, when the second seed's job was submitted, on each store."""
+    async with opened_2024(_url(request.param, tmp_path)) as opened:
         yield opened

@@ -89,12 +89,23 @@ class Process:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """SIGKILL to the process alone, and wait until it is gone; what it leaves behind notices by itself."""
+        if self.running:
+            self.signal(signal.SIGKILL)
+            assert self._process is not None
+            self._process.wait()
+
+    def close(self) -> None:
+        """Kill it and, when they do not end by themselves, the helpers in its group."""
         if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
+        self.kill()
+        give_up = time.monotonic() + 5
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            while time.monotonic() < give_up:
+                os.killpg(self._process.pid, 0)
+                time.sleep(0.02)
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
     async def wait(self, *, within_s: float = READY_S) -> int:
         """Its exit code, once it has ended by itself."""
@@ -178,8 +189,6 @@ class WorkerProcess(Process):
 
 
 def _free_port() -> int:
-
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

@@ -49,6 +49,10 @@ class Refusal(Exception):
         self.code = code
         self.plain = not reason and not violations
 
+    def trailing(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Its trailing metadata."""
+        return () if self.plain else tuple(rpc_status.to_status(self.status).trailing_metadata)
+
     def _add(self, detail: Message) -> None:
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -66,15 +70,15 @@ class ScriptedServer:
         self.asked: dict[str, list[Any]] = defaultdict(list)
         self.metadata: list[dict[str, str]] = []
         self._unary: dict[str, deque[Step]] = defaultdict(deque)
-        self._streams: dict[str, deque[list[Step]]] = defaultdict(deque)
+        self._streams: dict[str, deque[Sequence[Step]]] = defaultdict(deque)
         self.address = ""
 
     def answers(self, rpc: str, *answers: Step) -> None:
         """A unary RPC gives these answers, one a call."""
         self._unary[rpc].extend(answers)
 
-    def streams(self, rpc: str, *connections: list[Step]) -> None:
-        """A streaming RPC gives these steps, one list a call. The stream ends with its list, or with a refusal in it."""
+    def streams(self, rpc: str, *connections: Sequence[Step]) -> None:
+        """A streaming RPC gives these steps, one list a call. The stream ends with its list, or at a refusal in it."""
         self._streams[rpc].extend(connections)
 
     def forget(self) -> None:
@@ -130,7 +134,7 @@ _STREAMS = {
 }
 
 
-def _servicer(base: type, script: ScriptedServer) -> Any:
+def _servicer(base: type[object], script: ScriptedServer) -> Any:
     def unary(rpc: str) -> Any:
         async def answer(self: Any, request: Message, context: Any) -> Any:
             return await script.unary(rpc, request, context)

@@ -34,7 +34,7 @@ def sync(phase: str, *rules: dict[str, object]) -> dict[str, object]:
 
 
 INVALID, UNSUPPORTED = Reason.INVALID_FIELD, Reason.UNSUPPORTED_FIELD
-UNKNOWN_PRODUCT = {"command": "x", "product": {"id": "a", "category": "b", "provider": "c"}}
+UNKNOWN_PRODUCT: dict[str, object] = {"command": "x", "product": {"id": "a", "category": "b", "provider": "c"}}
 
 # What it is, the specification as JSON, the reason, the path of the field.
 BAD: list[tuple[str, dict[str, object], Reason, str]] = [

@@ -15,12 +15,12 @@ from tenure.cli.seaweedfs import SeaweedFS
 __all__ = ["READER", "SeaweedFS", "seaweedfs"]
 
 READER = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "reader-secret"}
-"""Credentials of somebody who may list every bucket, and read only what lies below `open/` in the bucket `guarded`."""
+"""Credentials of somebody who may list buckets, and reads only `open/*` and `input/a*` in the bucket `guarded`."""
 
 _READER = {
     "name": "reader",
     "credentials": [{"accessKey": READER["AWS_ACCESS_KEY_ID"], "secretKey": READER["AWS_SECRET_ACCESS_KEY"]}],
-    "actions": ["List", "Read:guarded/open/*"],
+    "actions": ["List", "Read:guarded/open/*", "Read:guarded/input/a*"],
 }
 
 

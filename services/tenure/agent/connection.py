@@ -29,6 +29,7 @@ SHORTEST_SILENCE_NS = 3 * NS
 LONGEST_SILENCE_NS = 20 * NS
 SUPERSEDED_WITHIN_NS = 120 * NS
 SUPERSEDED_LIMIT = 3
+SAY_AGAIN_NS = 15 * NS
 
 # Statuses that another try does not change while nothing else does.
 _REFUSALS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "FAILED_PRECONDITION", "INVALID_ARGUMENT"})
@@ -80,6 +81,7 @@ class Connection:
         self._on_message = on_message
         self._ever_welcomed = False
         self._failures = 0
+        self._say_again_ns = 0
         self._superseded: list[int] = []
         self._goodbye: str | None = None
 
@@ -206,8 +208,14 @@ class Connection:
             wait_s = REFUSED_WAIT_S * self._random.uniform(0.5, 1.0)
         else:
             wait_s = self._backoff_s()
-        log.warning("disconnected", why=str(ended), again_in_s=round(wait_s, 2), jobs=len(self._ledger.holdings()))
+        self._say(ended, wait_s, now_ns)
         await self._changes.until(self._closing, wait_s)
+
+    def _say(self, ended: StreamEnded, wait_s: float, now_ns: int) -> None:
+        """Say that there is no connection: at once, then now and again."""
+        if self._failures <= 1 or now_ns >= self._say_again_ns:
+            self._say_again_ns = now_ns + SAY_AGAIN_NS
+            log.warning("disconnected", why=str(ended), again_in_s=round(wait_s, 2), jobs=len(self._ledger.holdings()))
 
     def _backoff_s(self) -> float:
         """Full jitter: anything up to a bound that doubles, and never a large part of a lease that is held."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -133,7 +133,13 @@ def _kind(method: MethodDescriptor) -> Kind:
     return Kind.RESPONSES if method.server_streaming else Kind.UNARY
 
 
-class _Handler(grpc.RpcMethodHandler[Any, Any]):
+if TYPE_CHECKING:
+    _RpcMethodHandler = grpc.RpcMethodHandler[Any, Any]
+else:
+    _RpcMethodHandler = grpc.RpcMethodHandler  # generic in the stubs only
+
+
+class _Handler(_RpcMethodHandler):
     """What gRPC asks of a handler: raw bytes in, raw bytes out, requests always as a stream."""
 
     request_streaming = True

@@ -48,7 +48,7 @@ class Live:
         place: place of its job in the queue, `(-priority, position)`; None when not known.
         expires_us, due_us, stop_us: of the job: its deadline, when time ends it next, its stop signal (wall time).
         accepted: the worker was told that it holds the lease; before that it may not begin.
-        started: the command runs.
+        started, stopping: the command runs; its job is being cancelled.
         closing: its worker is reporting its end at this moment.
         warned_us: the deadline of which the worker was told that it is near.
         beat: what was last heard, for the log.
@@ -71,6 +71,7 @@ class Live:
     stop_us: int | None = None
     accepted: bool = False
     started: bool = False
+    stopping: bool = False
     closing: bool = False
     warned_us: int | None = None
     beat: c.Beat | None = None
@@ -88,6 +89,7 @@ class Live:
     def follow(self, job: Job) -> None:
         """Take over what the fold of the job says."""
         self.started = job.phase is not Phase.ASSIGNED
+        self.stopping = job.phase is Phase.STOPPING
         self.expires_us = job.expires_us
         self.due_us = job.due_us
         self.stop_us = job.stop_signal_us

@@ -78,20 +78,18 @@ class RunningStream:
 
     async def send(self, message: Message) -> None:
         """Send a message; see `StreamCall`."""
-        assert self._context is not None
         raw = encode(message)
         limit_s = self._pipeline.limits.send_s
         try:
             async with asyncio.timeout(limit_s), self._sending:
-                await self._context.write(raw)
+                await self._open().write(raw)
         except TimeoutError:
             text = f"the caller has not read what was sent to it for {limit_s:g} s"
             raise Refused(Reason.SLOW_CONSUMER, text) from None
 
     async def read(self) -> bytes | None:
         """The next message as it came; None: no more will come."""
-        assert self._context is not None
-        raw = await self._context.read()
+        raw = await self._open().read()
         if raw is grpc.aio.EOF:
             return None
         if not self._received:
@@ -100,6 +98,12 @@ class RunningStream:
             if self._scope is not None and self._ending is None:
                 self._scope.reschedule(None)
         return cast(bytes, raw)
+
+    def _open(self) -> Context:
+        if self._context is None:
+            message = "the call has ended"
+            raise RuntimeError(message)
+        return self._context
 
     async def run(self, _requests: object, context: Context) -> None:
         """Answer the call."""
@@ -117,6 +121,8 @@ class RunningStream:
                         self._scope = None
             finally:
                 pipeline.end_stream(self)
+                # gRPC's context must not be asked anything after the call: the process would crash.
+                self._context = None
         except Exception as error:
             late = isinstance(error, TimeoutError) and scope.expired()
             answer = pipeline.explain(self._late() if late else error, self.rpc)
@@ -133,7 +139,7 @@ class RunningStream:
             async with asyncio.timeout(self._pipeline.limits.goodbye_s):
                 await context.abort(answer.code, answer.message, answer.trailers)
         except TimeoutError:
-            _log.warning("stream_abandoned", rpc=self.rpc, peer=self.peer, code=answer.code.name)
+            _log.warning("stream_abandoned", rpc=self.rpc, principal=self.identity.principal, code=answer.code.name)
 
     async def _serve(self) -> None:
         method = self.method

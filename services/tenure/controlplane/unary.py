@@ -49,6 +49,8 @@ class RunningCall:
                     return await self._answer(context, scope)
             finally:
                 pipeline.end_call()
+                # gRPC's context must not be asked anything after the call: the process would crash.
+                self._context = None
         except Exception as error:
             late = isinstance(error, TimeoutError) and scope.expired()
             answer = pipeline.explain(self._late() if late else error, self.rpc)

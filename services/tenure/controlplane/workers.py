@@ -196,7 +196,8 @@ class Workers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._all: OrderedDict[WorkerKey, Worker] = OrderedDict()
+        self._all: dict[WorkerKey, Worker] = {}
+        self._gone: OrderedDict[WorkerKey, Worker] = OrderedDict()
         self._generations = 0
         self._serving: dict[str, dict[Worker, None]] = {}
         self.pools: dict[str, OrderedDict[Worker, None]] = {}
@@ -212,7 +213,6 @@ class Workers:
         """The worker of that key; made, if it was never heard of."""
         worker = self._all.get(key)
         if worker is None:
-            self._forget()
             worker = self._all[key] = Worker(key)
         return worker
 
@@ -223,7 +223,7 @@ class Workers:
         worker.introduce(hello, queues, self._generations)
         worker.session = session
         worker.since_us = self._clock.wall_us()
-        self._all.move_to_end(worker.key)
+        self._gone.pop(worker.key, None)
         for queue in queues:
             self._serving.setdefault(queue, {})[worker] = None
 
@@ -239,6 +239,8 @@ class Workers:
         self._leave(worker)
         worker.session = None
         worker.since_us = self._clock.wall_us()
+        self._gone[worker.key] = worker
+        self._forget()
 
     def occupy(self, worker: Worker, lease_id: str, slot: Slot) -> None:
         """A slot of the worker is in use from now on."""
@@ -305,12 +307,11 @@ class Workers:
                     del self._serving[queue]
 
     def _forget(self) -> None:
-        """Make room: of the workers without a stream or a busy slot, drop the one heard of longest ago."""
-        if len(self._all) < MAX_GONE:
-            return
-        gone = next((key for key, one in self._all.items() if one.session is None and not one.busy), None)
-        if gone is not None:
-            del self._all[gone]
+        """Of too many workers without a stream, drop the one that went first; those with leases are kept."""
+        if len(self._gone) > MAX_GONE:
+            idle = next((key for key, one in self._gone.items() if not one.busy), None)
+            if idle is not None:
+                del self._gone[idle], self._all[idle]
 
 
 def _below(path: str, folder: str) -> bool:

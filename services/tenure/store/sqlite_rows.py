@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import apsw
@@ -11,8 +11,7 @@ import apsw
 from tenure.domain import events as e
 from tenure.domain.job import Origin, create
 from tenure.projections.histories import NO_MARKS, Marks
-from tenure.projections.jobs import STATES, JobColumns
-from tenure.domain.states import State
+from tenure.projections.jobs import JobColumns
 from tenure.store import codec
 from tenure.store.store import AnsweredRequest
 
@@ -99,10 +98,13 @@ def origin_row(number: int, origin: Origin) -> Row:
 
 
 def labels_text(labels: Sequence[tuple[str, str]]) -> str:
-    """Labels as one text in which each can be looked for: a line of JSON each, between line feeds."""
-    if not labels:
-        return ""
-    return "\n" + "".join(f"{json.dumps(label, ensure_ascii=False)}\n" for label in sorted(labels))
+    """Labels as one text in which each can be looked for."""
+    return "".join(label_text(label) for label in sorted(labels))
+
+
+def label_text(label: tuple[str, str]) -> str:
+    """A line of JSON between line feeds, which JSON never contains: so it is found whole or not at all."""
+    return f"\n{json.dumps(label, ensure_ascii=False)}\n"
 
 
 class StreamRow(NamedTuple):

@@ -23,7 +23,7 @@ SCHEMA = ("log.sql", "projections.sql", "bookkeeping.sql")
 # Earlier ones may lose commits when one connection resets the write-ahead log while another writes.
 OLDEST = (3, 51, 3)
 
-_BUSY_MS = 5000
+BUSY_MS = 5000
 _LONGEST_VALUE = 64 * 1024 * 1024
 
 
@@ -79,7 +79,7 @@ def connect_reader(path: Path) -> apsw.Connection:
 
 
 def _set_up(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(_BUSY_MS)
+    connection.set_busy_timeout(BUSY_MS)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
     connection.pragma("trusted_schema", 0)

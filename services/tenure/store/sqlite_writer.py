@@ -19,6 +19,7 @@ from tenure.runtime.clock import Clock
 from tenure.store.anchor import Anchor, write_anchor
 from tenure.store.sqlite_apply import Applier, Staged
 from tenure.store.sqlite_prepare import PreparedUnit
+from tenure.store.sqlite_schema import BUSY_MS
 from tenure.store.store import CommitOutcomeUnknown, Committed, Head, StorageFull, StorageReadOnly, StoreError
 
 # A transaction takes units up to so many events, or one larger unit.
@@ -82,6 +83,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Work | Errand | None] = queue.SimpleQueue()
         self._held: Work | Errand | None = None
         self._broken: BaseException | None = None
+        self._refusal: Exception | None = None
         self._wal = connection.db_filename("main") + "-wal"
         self._wal_inode = os.stat(self._wal).st_ino
         self._wal_pages = 0
@@ -162,7 +164,7 @@ class Writer:
 
     def _alone(self, unit: PreparedUnit) -> Result:
         results = self._transaction([unit], careful=True)
-        return results[0] if results is not None else StoreError("the database refused the unit")
+        return results[0] if results is not None else StoreError(f"the database refuses the unit: {self._refusal}")
 
     def _transaction(self, units: Sequence[PreparedUnit], *, careful: bool = False) -> list[Result] | None:
         """Commit units in one transaction; None: the database refused something of them, nothing was written."""
@@ -201,6 +203,7 @@ class Writer:
     def _failed(self, error: Exception, count: int) -> list[Result] | None:
         """What a transaction that failed means for its units; None: that they may be tried one by one."""
         self._applier.forget()
+        self._refusal = error
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -258,6 +261,8 @@ class Writer:
 
     def _checkpoint(self, *, insist: bool) -> None:
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if insist else apsw.SQLITE_CHECKPOINT_PASSIVE
+        # Never waited for: a commit may come at any time.
+        self._connection.set_busy_timeout(0)
         try:
             pages, done = self._connection.wal_checkpoint(mode=mode)
             self._wal_pages = 0 if insist or pages == done else pages - done
@@ -266,6 +271,8 @@ class Writer:
             self._wal_pages = 1
         except apsw.Error as error:
             self._break(error)
+        finally:
+            self._connection.set_busy_timeout(BUSY_MS)
 
 
 class _Replaced(Exception):

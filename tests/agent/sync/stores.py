@@ -56,7 +56,7 @@ class Watched:
     """A store in front of another: remembers what was stored and in which order, and fails or waits when told to.
 
     `puts` holds key and bytes of every acknowledged put. `fail_puts` and `fail_gets` are how many calls still fail;
-    `before_put` and `after_put` are awaited with the key, before the bytes are read and after they are stored.
+    `before_get`, `before_put` and `after_put` are awaited with the key, the last one when the bytes are stored.
     """
 
     def __init__(self, store: ObjectStore) -> None:
@@ -65,6 +65,7 @@ class Watched:
         self.gets: list[str] = []
         self.fail_puts = 0
         self.fail_gets = 0
+        self.before_get: Callable[[str], Awaitable[None]] | None = None
         self.before_put: Callable[[str], Awaitable[None]] | None = None
         self.after_put: Callable[[str], Awaitable[None]] | None = None
 
@@ -81,6 +82,8 @@ class Watched:
             target.write(b"half of it")
             raise StoreUnreachable("told to fail")
         self.gets.append(key)
+        if self.before_get is not None:
+            await self.before_get(key)
         return await self._store.get(bucket, key, target, expected=expected)
 
     async def put(

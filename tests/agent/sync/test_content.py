@@ -74,9 +74,6 @@ def test_equal_files_pack_to_equal_bytes(place: Place, tmp_path: Path) -> None:
     "data", [b"", b"no gzip at all", gzip.compress(b"cut off" * 100)[:-9], b"\x1f\x8b\x08damaged!!"]
 )
 def test_damaged_packed_bytes_are_refused(data: bytes) -> None:
-    if not data:
-        assert content.unpack(io.BytesIO(data), io.BytesIO(), "key") == hashlib.sha256(b"").digest()
-        return
     with pytest.raises(ObjectRefused, match="s3://bucket/key says it is gzipped"):
         content.unpack(io.BytesIO(data), io.BytesIO(), "s3://bucket/key")
 

@@ -203,6 +203,8 @@ def unpack(packed: BinaryIO, target: BinaryIO, shown: str) -> bytes:
         ObjectRefused: They are not gzipped, or damaged.
     """
     digest = hashlib.sha256()
+    if packed.seek(0, os.SEEK_END) == 0:  # which GzipFile would take for the end
+        raise ObjectRefused(f"{shown} says it is gzipped, but it is empty.")
     packed.seek(0)
     try:
         with gzip.GzipFile(fileobj=packed, mode="rb") as source:

@@ -1,0 +1,174 @@
+"""The head of one queue in memory: the jobs that can be given out next, in order, and those that nobody fits just now.
+
+However long the queue is, only so many are held; the rest is read from the store page by page when the head runs low.
+What is held may be out of date: giving out a job that is not waiting any more is refused by its fold.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from tenure.domain.job import Job
+from tenure.domain.states import Phase
+from tenure.store.store import Candidate
+
+PAGE = 1024
+# Read on when no more than so many are at hand.
+LOW = 256
+# New jobs are held up to here; what is refused a place is read from the store later.
+MOST = 4096
+# Jobs that nobody fits, held; more of them are passed over and looked for again when a worker comes.
+MOST_PARKED = 1024
+
+# (-priority, position of JobCreated): smaller goes first.
+Place = tuple[int, int]
+
+
+@dataclass(slots=True, eq=False)
+class Ready:
+    """A waiting job. `specification` is None where it has to be read; `unfit` are generations of workers it is not for,
+    `recheck_us` when the earliest of its bans ends that was waited for."""
+
+    job: Job
+    place: Place
+    specification: bytes | None = None
+    unfit: set[int] = field(default_factory=set)
+    recheck_us: int | None = None
+    parked: bool = False
+
+
+class QueueHead:
+    """The head of one queue.
+
+    `place` of a job that has just been created is that of the end of the log then: good enough for the order, and
+    corrected where the job is read from the store.
+    """
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self._held: dict[str, Ready] = {}
+        self._heap: list[tuple[Place, int, Ready]] = []
+        self._parked: dict[str, Ready] = {}
+        self._order = itertools.count()
+        # Every waiting job is held (or was passed over): all of them with `_complete`, else those up to `_known_to`.
+        self._complete = False
+        self._known_to: Place | None = None
+        self._read_to: Place | None = None
+        self._passed_over = False
+        # Jobs that came while a page was being read: the page may be too old to have them.
+        self._arrived: list[Ready] | None = None
+
+    @property
+    def low(self) -> bool:
+        """More is to be read before jobs are given out."""
+        return not self._complete and len(self._heap) <= LOW
+
+    @property
+    def parked(self) -> Iterable[Ready]:
+        """Jobs that nobody fits just now."""
+        return self._parked.values()
+
+    def first(self) -> Ready | None:
+        """The job to be given out next."""
+        while self._heap:
+            ready = self._heap[0][2]
+            if self._waits(ready):
+                return ready
+            heapq.heappop(self._heap)
+        return None
+
+    def take(self) -> Ready:
+        """The job that `first` gave; it is no longer held."""
+        ready = heapq.heappop(self._heap)[2]
+        del self._held[ready.job.id]
+        return ready
+
+    def put(self, ready: Ready) -> None:
+        """A job waits that was not known to: a new one, or one that has come back."""
+        if self._arrived is not None:
+            self._arrived.append(ready)
+        elif self._complete or (self._known_to is not None and ready.place <= self._known_to):
+            if len(self._held) >= MOST:
+                self.start_over()
+            else:
+                self._hold(ready)
+        # Else reading on will find it.
+
+    def begin_page(self) -> Place | None:
+        """A page is about to be read; returns after which place."""
+        self._arrived = []
+        return self._read_to
+
+    def add_page(self, page: list[Candidate]) -> None:
+        """The page that was begun: at most `PAGE` jobs, less when there are no more."""
+        for one in page:
+            if one.job.id not in self._held:
+                self._hold(Ready(one.job, one.place))
+        if len(page) < PAGE:
+            self._complete, self._read_to, self._known_to = True, None, None
+        else:
+            self._read_to = page[-1].place
+            if self._known_to is None or self._known_to < self._read_to:
+                self._known_to = self._read_to
+        arrived, self._arrived = self._arrived or [], None
+        for ready in arrived:
+            self.put(ready)
+
+    def park(self) -> Ready | None:
+        """Put aside the job that `first` gave, as nobody fits it; None: too many were put aside, it was passed over."""
+        ready = heapq.heappop(self._heap)[2]
+        if len(self._parked) >= MOST_PARKED:
+            del self._held[ready.job.id]
+            self._passed_over = True
+            return None
+        ready.parked = True
+        self._parked[ready.job.id] = ready
+        return ready
+
+    def reconsider(self, ready: Ready) -> None:
+        """A parked job is looked at again."""
+        if self._parked.pop(ready.job.id, None) is ready:
+            ready.parked = False
+            heapq.heappush(self._heap, (ready.place, next(self._order), ready))
+            if self._passed_over and 2 * len(self._parked) < MOST_PARKED:
+                self.start_over()
+
+    def worker_came(self) -> None:
+        """Jobs that were passed over may fit now."""
+        if self._passed_over:
+            self.start_over()
+
+    def start_over(self) -> None:
+        """Read from the start again; what is held stays."""
+        if self._complete:
+            self._known_to = max((ready.place for ready in self._held.values()), default=None)
+        self._complete, self._read_to, self._passed_over = False, None, False
+
+    def find(self, job_id: str) -> Ready | None:
+        """A job that is held, parked or not."""
+        return self._held.get(job_id)
+
+    def drop(self, job_id: str) -> None:
+        """The job does not wait any more."""
+        self._held.pop(job_id, None)
+        self._parked.pop(job_id, None)
+
+    def __iter__(self) -> Iterator[Ready]:
+        return iter(self._held.values())
+
+    def _hold(self, ready: Ready) -> None:
+        if ready.job.phase is not Phase.QUEUED:
+            return
+        self._held[ready.job.id] = ready
+        self._parked.pop(ready.job.id, None)
+        heapq.heappush(self._heap, (ready.place, next(self._order), ready))
+        if len(self._heap) > 2 * len(self._held) + PAGE:
+            self._heap = [entry for entry in self._heap if self._waits(entry[2])]
+            heapq.heapify(self._heap)
+
+    def _waits(self, ready: Ready) -> bool:
+        """An entry of the heap that still counts."""
+        return not ready.parked and self._held.get(ready.job.id) is ready

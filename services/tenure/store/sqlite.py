@@ -1,0 +1,328 @@
+"""The SQLite engine: one database in a data directory, one thread that writes, readers beside it.
+
+Short reads run where they are called, because changing threads costs five times as much as they do; what may be long
+goes to a few reader threads. The values of the last events are at hand for those who follow the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar, cast
+
+import apsw
+
+from tenure.domain.events import RecordedEvent
+from tenure.domain.job import Job
+from tenure.domain.queue import Queue
+from tenure.runtime.clock import Clock
+from tenure.store.origins import Created, Origins
+from tenure.store.rebuild import rebuild
+from tenure.store.sqlite_browse import browse
+from tenure.store.sqlite_prepare import PreparedUnit, prepare
+from tenure.store.sqlite_reads import Reads
+from tenure.store.sqlite_writer import Done, Errand, Work, Writer
+from tenure.store.store import (
+    AnsweredRequest,
+    Candidate,
+    Committed,
+    EventFilter,
+    Head,
+    JobFilter,
+    JobOrder,
+    JobPage,
+    JobView,
+    QueueDepth,
+    StoredJob,
+    TokenRow,
+    Unit,
+    VerifyReport,
+)
+from tenure.store.tail import Tail
+from tenure.store.verify import verify
+
+READERS = 2
+# Up to so many rows are read on the loop itself: about a millisecond.
+SHORT = 32
+# Events of units that wait for the writer; beyond, callers wait before they hand theirs over.
+MOST_WAITING = 20_000
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """A `Store` in a SQLite database; see there for what the methods promise. `open_sqlite` makes one."""
+
+    engine = "sqlite"
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        directory: Path,
+        path: Path,
+        head: Head,
+        *,
+        clock: Clock,
+        on_fatal: Callable[[BaseException], None],
+        on_close: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._directory, self._path = directory, path
+        self._head = head
+        self._on_close = on_close
+        self._listeners: dict[object, Callable[[int], None]] = {}
+        self._waiting = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._origins = Origins()
+        self._tail = Tail(head.position)
+        self._here = Reads(path, self._origins)
+        self._readers: SimpleQueue[Reads] = SimpleQueue()
+        for _ in range(READERS):
+            self._readers.put(Reads(path, self._origins))
+        self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="tenure-reader")
+        self._writer = Writer(connection, directory, head, clock=clock, deliver=self._deliver, on_fatal=on_fatal)
+        self._writer.start()
+        self._closed = False
+
+    async def commit(self, unit: Unit) -> Committed:
+        """See `Store.commit`."""
+        prepared = prepare(unit)
+        while self._waiting > MOST_WAITING:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting += prepared.size
+        future: asyncio.Future[Committed] = self._loop.create_future()
+        self._writer.put(Work(prepared, (prepared, future)))
+        # The commit goes on when its caller is cancelled.
+        return await asyncio.shield(future)
+
+    def _deliver(self, done: Done) -> None:
+        """In the writer's thread: hand over to the loop."""
+        try:
+            self._loop.call_soon_threadsafe(self._delivered, done)
+        except RuntimeError:
+            # The loop is closed; whoever waited is gone.
+            return
+
+    def _delivered(self, done: Done) -> None:
+        for token, result in done.results:
+            if isinstance(token, tuple) and isinstance(result, Committed):
+                self._remember(token[0], result)
+        moved = done.head.position != self._head.position
+        self._head = done.head
+        if moved:
+            for callback in list(self._listeners.values()):
+                callback(done.head.position)
+        for token, result in done.results:
+            if isinstance(token, tuple):
+                self._waiting -= cast(PreparedUnit, token[0]).size
+            future = cast("asyncio.Future[object]", token[1] if isinstance(token, tuple) else token)
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        self._room.set()
+
+    def _remember(self, prepared: PreparedUnit, committed: Committed) -> None:
+        """Keep the values of what has become durable."""
+        self._tail.add(prepared.unit, [len(event.data) for append in prepared.appends for event in append.events])
+        number = committed.first
+        for append, original in zip(prepared.appends, prepared.unit.appends, strict=True):
+            if append.job is not None and append.expected_version == 0:
+                payload = original.events[0].payload
+                self._origins.put(number, Created(append.job.origin, payload.specification))  # type: ignore[union-attr]
+            number += len(append.events)
+
+    async def _errand(self, run: Callable[[apsw.Connection], T]) -> T:
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._writer.put(Errand(run, future))
+        return await asyncio.shield(future)
+
+    async def _scan(self, read: Callable[[Reads], T]) -> T:
+        """Read in a reader's thread."""
+
+        def run() -> T:
+            reads = self._readers.get()
+            try:
+                return read(reads)
+            finally:
+                self._readers.put(reads)
+
+        return await self._loop.run_in_executor(self._pool, run)
+
+    async def _read(self, size: int, read: Callable[[Reads], T]) -> T:
+        """Read here when it is short, else in a reader's thread."""
+        return read(self._here) if size <= SHORT else await self._scan(read)
+
+    def head(self) -> Head:
+        """See `Store.head`."""
+        return self._head
+
+    def listen(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        """See `Store.listen`."""
+        key = object()
+        self._listeners[key] = callback
+
+        def stop() -> None:
+            self._listeners.pop(key, None)
+
+        return stop
+
+    async def chain_at(self, position: int) -> tuple[int, bytes] | None:
+        """See `Store.chain_at`."""
+        return None if position > self._head.position else self._here.chain_at(position)
+
+    async def read(
+        self, after: int, limit: int, event_filter: EventFilter | None = None
+    ) -> tuple[list[RecordedEvent], int]:
+        """See `Store.read`."""
+        after = max(0, after)
+        if (kept := self._tail.read(after, limit, event_filter)) is not None:
+            return kept
+        head = self._head.position
+        size = limit if event_filter is None else SHORT + 1
+        return await self._read(size, lambda reads: reads.events(after, head, limit, event_filter))
+
+    async def read_stream(self, stream: str, after_version: int, limit: int) -> list[RecordedEvent]:
+        """See `Store.read_stream`."""
+        return await self._read(limit, lambda reads: reads.stream(stream, after_version, limit))
+
+    async def load_jobs(self, ids: Sequence[str]) -> dict[str, StoredJob]:
+        """See `Store.load_jobs`."""
+        return await self._read(len(ids), lambda reads: reads.load_jobs(ids))
+
+    async def view_jobs(self, ids: Sequence[str]) -> dict[str, JobView]:
+        """See `Store.view_jobs`."""
+
+        def read(reads: Reads) -> dict[str, JobView]:
+            return {view.stored.job.id: view for view in reads.views(reads.job_rows(ids))}
+
+        return await self._read(4 * len(ids), read)
+
+    async def browse(
+        self, job_filter: JobFilter, order: JobOrder, after: tuple[int, int] | None, limit: int, *, histories: bool
+    ) -> JobPage:
+        """See `Store.browse`."""
+
+        def read(reads: Reads) -> JobPage:
+            rows, next_key = browse(reads, job_filter, order, after, limit)
+            return JobPage(views=reads.views(rows, histories=histories), next_key=next_key)
+
+        return await self._scan(read)
+
+    async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
+        """See `Store.candidates`."""
+        return await self._read(limit, lambda reads: reads.candidates(queue, after, limit, now_us))
+
+    async def leased(self, after_id: str, limit: int) -> list[Job]:
+        """See `Store.leased`."""
+        return await self._read(limit, lambda reads: reads.leased(after_id, limit))
+
+    async def due(self, until_us: int, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
+        """See `Store.due`."""
+        return await self._read(limit, lambda reads: reads.due(until_us, after, limit))
+
+    async def find_request(self, principal: str, rpc: str, request_id: str) -> AnsweredRequest | None:
+        """See `Store.find_request`."""
+        return self._here.find_request(principal, rpc, request_id)
+
+    async def purge_requests(self, before_us: int) -> int:
+        """See `Store.purge_requests`."""
+        forgotten = 0
+        while True:
+            few = await self._errand(lambda connection: _purge(connection, before_us))
+            forgotten += few
+            if few < _PURGED_AT_ONCE:
+                return forgotten
+
+    async def load_queues(self) -> dict[str, Queue]:
+        """See `Store.load_queues`."""
+        return self._here.queues()
+
+    async def queue_depths(self) -> dict[str, QueueDepth]:
+        """See `Store.queue_depths`."""
+        return await self._scan(Reads.depths)
+
+    async def add_token(self, token: TokenRow) -> None:
+        """See `Store.add_token`."""
+        await self._errand(lambda connection: _add_token(connection, token))
+
+    async def find_token(self, digest: bytes) -> TokenRow | None:
+        """See `Store.find_token`."""
+        return next(iter(self._here.tokens(digest)), None)
+
+    async def list_tokens(self) -> list[TokenRow]:
+        """See `Store.list_tokens`."""
+        return self._here.tokens()
+
+    async def revoke_token(self, token_id: str, at_us: int) -> bool:
+        """See `Store.revoke_token`."""
+        return await self._errand(lambda connection: _revoke_token(connection, token_id, at_us))
+
+    async def verify(self) -> AsyncIterator[VerifyReport]:
+        """See `Store.verify`."""
+        steps = verify(self._path, self._directory, self._head)
+        while (report := await self._loop.run_in_executor(self._pool, next, steps, None)) is not None:
+            yield report
+
+    async def rebuild(self) -> AsyncIterator[int]:
+        """See `Store.rebuild`."""
+        position = 0
+        while position < self._head.position:
+            position = await self._errand(lambda connection: rebuild(connection))
+            yield position
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        # Readers first: the last connection to close puts the write-ahead log away.
+        await self._loop.run_in_executor(None, self._pool.shutdown)
+        self._here.close()
+        while not self._readers.empty():
+            self._readers.get().close()
+        await self._loop.run_in_executor(None, self._writer.stop)
+        self._on_close()
+
+
+_PURGED_AT_ONCE = 1_000
+
+
+def _purge(connection: apsw.Connection, before_us: int) -> int:
+    # Numbers grow with time, so the old ones come first.
+    connection.execute(
+        "DELETE FROM requests WHERE number IN "
+        "(SELECT number FROM (SELECT number, at_us FROM requests ORDER BY number LIMIT ?) WHERE at_us < ?)",
+        (_PURGED_AT_ONCE, before_us),
+    )
+    return connection.changes()
+
+
+def _add_token(connection: apsw.Connection, token: TokenRow) -> None:
+    connection.execute(
+        "INSERT INTO tokens (id, digest, role, subject, project, queues, created_us, revoked_us) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            token.id,
+            token.digest,
+            token.role,
+            token.subject,
+            token.project,
+            json.dumps(token.queues),
+            token.created_us,
+            token.revoked_us,
+        ),
+    )
+
+
+def _revoke_token(connection: apsw.Connection, token_id: str, at_us: int) -> bool:
+    connection.execute("UPDATE tokens SET revoked_us = ? WHERE id = ? AND revoked_us IS NULL", (at_us, token_id))
+    return connection.changes() > 0
