@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import grpc
 import grpc.aio
@@ -27,6 +27,9 @@ from tenure.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
 
 CALL_TIMEOUT_S = 30.0
 DETAILS_KEY = "grpc-status-details-bin"
@@ -242,5 +245,5 @@ class Caller:
             for event in response.events:
                 yield event
 
-    async def _call(self, rpc: Any, request: Any) -> Any:
+    async def _call(self, rpc: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT], request: RequestT) -> ResponseT:
         return await rpc(request, metadata=self.metadata, timeout=CALL_TIMEOUT_S)

@@ -177,11 +177,12 @@ class WorkerProcess(Process):
         slots: int = 1,
         env: Mapping[str, str] | None = None,
         more: Sequence[str] = (),
+        server_address: str | None = None,
     ) -> None:
         self.id = worker_id
         self.work_dir = directory / f"work-{worker_id}"
         arguments = [
-            *("worker", "--server", server.address, "--token-file", str(server.token_file)),
+            *("worker", "--server", server_address or server.address, "--token-file", str(server.token_file)),
             *("--queue", queue, "--slots", str(slots), "--work-dir", str(self.work_dir), "--worker-id", worker_id),
             *more,
         ]

@@ -160,6 +160,11 @@ class World:
         """Let so much time pass; workers beat when they are due."""
         await self.until(self.now_ms() + round(seconds * 1000))
 
+    async def let_pass_without_beats(self, seconds: float) -> None:
+        """Let so much time pass in which no worker is heard."""
+        await self.clock.advance(seconds)
+        await self.settle()
+
     async def settle(self) -> None:
         """Give everything that can happen now the real time to happen; the clock stands still."""
         for _ in range(SETTLE_TIMES):

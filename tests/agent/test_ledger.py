@@ -151,10 +151,9 @@ def test_started_counts_when_it_is_acknowledged() -> None:
     book.take()
     book.ledger.announce_started(holding)
     assert book.take()["report"].items[0].WhichOneof("outcome") == "started"
-    assert not holding.started
+    states = [holding.started]
     book.report_ack("started")
-    assert holding.started
-    assert not holding.over
+    assert [*states, holding.started, holding.over] == [False, True, False]
 
 
 def test_a_start_that_is_refused_for_whatever_reason_never_happens() -> None:
@@ -182,10 +181,11 @@ def test_an_outcome_is_repeated_until_it_is_acknowledged() -> None:
     assert "report" in book.take()
     book.ledger.reset(book.now)
     assert "report" in book.take()
-    book.report_ack("succeeded")
-    assert not holding.settled
-    book.report_ack("failed")
-    assert holding.settled
+    states = []
+    for kind in ("succeeded", "failed"):
+        book.report_ack(kind)
+        states.append(holding.settled)
+    assert states == [False, True]
     book.now = 100 * NS
     assert "report" not in book.take()
 

@@ -146,22 +146,22 @@ async def test_death_by_signal_is_told_as_signal(runner: LocalRunner, tmp_path: 
 
 
 DEAF = """
-import signal, sys, time
+import os, signal, sys, time
 def note(number, frame):
-    print(signal.Signals(number).name, flush=True)
+    os.write(1, signal.Signals(number).name.encode() + b"\\n")
     if number == signal.{last}: sys.exit(3)
 signal.signal(signal.SIGINT, note); signal.signal(signal.SIGTERM, note)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while True: time.sleep(0.05)
 """
 
 
 @pytest.mark.parametrize(
-    ("last", "told", "code", "number"),
+    ("last", "told", "code", "number", "ladder"),
     [
-        ("SIGINT", "SIGINT", 3, None),
-        ("SIGTERM", "SIGINT SIGTERM", 3, None),
-        ("SIGKILL", "SIGINT SIGTERM", None, signal.SIGKILL),
+        ("SIGINT", "SIGINT", 3, None, Ladder(terminate_after_ns=60 * NS)),
+        ("SIGTERM", "SIGINT SIGTERM", 3, None, Ladder(terminate_after_ns=NS // 2, kill_after_ns=60 * NS)),
+        ("SIGKILL", "SIGINT SIGTERM", None, signal.SIGKILL, Ladder(terminate_after_ns=NS // 2, kill_after_ns=NS // 2)),
     ],
 )
 async def test_the_ladder_goes_down_as_far_as_needed(
@@ -173,10 +173,10 @@ async def test_the_ladder_goes_down_as_far_as_needed(
     told: str,
     code: int | None,
     number: int | None,
+    ladder: Ladder,
 ) -> None:
     command = await runner.start(python(tmp_path, DEAF.format(last=last)))
     await ready(command, eventually)
-    ladder = Ladder(terminate_after_ns=NS // 5, kill_after_ns=NS // 5)
     descent = asyncio.ensure_future(ladder.descend(command, clock))
     ended = await command.wait()
     descent.cancel()
@@ -189,12 +189,12 @@ async def test_a_signal_reaches_the_whole_group(runner: LocalRunner, tmp_path: P
     code = """
     import os, signal, subprocess, sys
     inner = '''
-    import signal, sys, time
+    import os, signal, sys, time
     def note(number, frame):
-        print("inner", flush=True)
+        os.write(1, b"inner ")
         sys.exit()
     signal.signal(signal.SIGINT, note)
-    print("ready", flush=True)
+    os.write(1, b"ready ")
     time.sleep(60)
     '''
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -221,7 +221,7 @@ while not os.path.exists(sys.argv[1]): time.sleep(0.01)
 """
 
 
-@pytest.mark.parametrize("leave", ["pass", "os.setsid()"])
+@pytest.mark.parametrize("leave", ["pass", "os.setpgid(0, 0)", "os.setsid()"])
 @pytest.mark.parametrize("end", ["pass", "print('ready', flush=True); time.sleep(600)"])
 async def test_no_process_stays_behind(
     runner: LocalRunner, tmp_path: Path, eventually: Eventually, leave: str, end: str

@@ -22,6 +22,7 @@ def check(life: Life) -> None:
     assert all(before <= after for (before, _), (after, _) in pairwise(life.log))
     assert job.last_us == life.log[-1][0]
     assert (job.lease is None) == (job.phase in (Phase.QUEUED, Phase.FINAL))
+    assert job.lease is None or (job.lease.attempt, job.lease.worker_id) == (job.attempt, job.worker_id)
     assert (job.outcome is None) == (job.phase is not Phase.FINAL)
     assert (job.stop_until_us is None) == (job.phase is not Phase.STOPPING)
     _check_attempts(job, events)

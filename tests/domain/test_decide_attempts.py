@@ -116,6 +116,13 @@ def test_record(phase: Phase) -> None:
     assert life.do(c.Record(lease_id=life.lease, beat=BEAT)) == []
 
 
+def test_the_time_of_the_last_beat_never_steps_back() -> None:
+    life = in_phase(Phase.RUNNING)
+    life.do(c.Record(lease_id=life.lease, beat=BEAT))
+    life.do(c.Record(lease_id=life.lease, beat=c.Beat(count=8, at_us=T0)))
+    assert (life.job.num_heartbeats, life.job.last_beat_us) == (8, BEAT.at_us)
+
+
 def test_a_beat_that_says_nothing_of_progress_leaves_it() -> None:
     life = in_phase(Phase.RUNNING)
     life.do(c.Record(lease_id=life.lease, beat=BEAT))

@@ -156,13 +156,9 @@ class LocalRunner:
         strays.reap(ours, [*self._running, *([self._guard.pid] if self._guard else [])])
         members = set(command.cgroup.pids()) if command.cgroup else set()
         members |= {process.pid for process in strays.below(command.pid, everything)}
-        found = []
-        for process in ours if not members else everything:
-            if process.zombie or process.pid == command.pid:
-                continue
-            if process.pid in members or self._is_stray_of(process, command):
-                found.append(process)
-        return found
+        members |= {process.pid for process in everything if process.session == command.pid}
+        members |= {process.pid for process in ours if self._is_stray_of(process, command)}
+        return [process for process in everything if process.pid in members - {command.pid} and not process.zombie]
 
     def forget(self, command: LocalCommand) -> None:
         """The command is gone altogether."""
@@ -171,10 +167,12 @@ class LocalRunner:
             self._guard.remove(command.pid)
 
     def _is_stray_of(self, process: strays.Process, command: LocalCommand) -> bool:
+        if process.pid in self._running:
+            return False
         job_dir = strays.job_dir_of(process.pid)
         if job_dir is not None:
             return job_dir == command.job_dir
-        orphan = process.parent == os.getpid() and process.pid not in self._running
+        orphan = process.parent == os.getpid()
         guardian = self._guard is not None and process.pid == self._guard.pid
         # An orphan that hides its environment can only be told apart when no other command runs.
         return self._owns_process and orphan and not guardian and len(self._running) == 1

@@ -23,10 +23,11 @@ MARK = "TENURE_JOB_DIR"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process as /proc shows it."""
+    """A process as /proc shows it. `session` is the process number of its session's leader, dead or alive."""
 
     pid: int
     parent: int
+    session: int
     zombie: bool
 
 
@@ -41,8 +42,10 @@ def processes() -> list[Process]:
         except OSError:
             continue
         # The name stands in brackets and may hold anything, brackets too.
-        state, parent = stat[stat.rindex(b")") + 2 :].split(b" ", 2)[:2]
-        found.append(Process(pid=int(entry.name), parent=int(parent), zombie=state == b"Z"))
+        state, parent, _, session = stat[stat.rindex(b")") + 2 :].split(b" ", 4)[:4]
+        found.append(
+            Process(pid=int(entry.name), parent=int(parent), session=int(session), zombie=state in (b"Z", b"X"))
+        )
     return found
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tenure.cli.filling import fill
+from tenure.cli.filling import fill, shown
 from tenure.cli.reading import DocumentError, read_values
 from tenure.v1 import job_pb2, queue_service_pb2
 
@@ -126,7 +126,7 @@ def _submission(value: Any, problems: list[str]) -> Submission:
             case (("validate_only" | "validateOnly"), bool()):
                 validate_only = each
             case (("items" | "type" | "project" | "request_id" | "requestId" | "validate_only" | "validateOnly"), _):
-                problems.append(f"{key}: {_shown(each)} is not what belongs there")
+                problems.append(f"{key}: {shown(each)} is not what belongs there")
             case _:
                 problems.append(f"{key}: there is no such field in a bulk request")
     return Submission(
@@ -164,8 +164,3 @@ def _from_kelpie(value: Mapping[str, Any], place: str, problems: list[str]) -> d
 
 def _inside(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -6,6 +6,7 @@ The descriptor of the message is the only list of fields. Every problem is noted
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -44,7 +45,7 @@ def fill(message: Message, value: Any, place: str, problems: list[str]) -> None:
         problems: one line is added for each thing that is not understood.
     """
     if not isinstance(value, dict):
-        problems.append(f"{place or 'the document'}: {_shown(value)} is no object with named fields")
+        problems.append(f"{place or 'the document'}: {shown(value)} is no object with named fields")
         return
     fields = cast("list[FieldDescriptor]", list(message.DESCRIPTOR.fields))
     by_name = {field.name: field for field in fields} | {field.json_name: field for field in fields}
@@ -84,7 +85,7 @@ def _set(message: Message, field: FieldDescriptor, value: Any, place: str, probl
 
 def _set_list(target: Any, field: FieldDescriptor, value: Any, place: str, problems: list[str]) -> None:
     if not isinstance(value, list):
-        message = f"{_shown(value)} is no list"
+        message = f"{shown(value)} is no list"
         raise _Unfit(message)
     for index, each in enumerate(value):
         inner = f"{place}[{index}]"
@@ -99,7 +100,7 @@ def _set_list(target: Any, field: FieldDescriptor, value: Any, place: str, probl
 
 def _set_map(target: Any, field: FieldDescriptor, value: Any, place: str, problems: list[str]) -> None:
     if not isinstance(value, dict):
-        message = f"{_shown(value)} is no object"
+        message = f"{shown(value)} is no object"
         raise _Unfit(message)
     value_field = cast(Descriptor, field.message_type).fields_by_name["value"]
     for key, each in value.items():
@@ -131,7 +132,7 @@ def _set_free(target: Message, value: Any) -> None:
     try:
         json_format.ParseDict(value, target)
     except json_format.ParseError:
-        message = f"{_shown(value)} does not fit here"
+        message = f"{shown(value)} does not fit here"
         raise _Unfit(message) from None
 
 
@@ -146,17 +147,17 @@ def _scalar(field: FieldDescriptor, value: Any) -> Any:
                 raise _Unfit(message)
             return value
         case FieldDescriptor.CPPTYPE_STRING, bool() | int() | float():
-            message = f"{_shown(value)} is no text: put it in quotes"
+            message = f"{shown(value)} is no text: put it in quotes"
             raise _Unfit(message)
         case FieldDescriptor.CPPTYPE_BOOL, bool():
             return value
         case FieldDescriptor.CPPTYPE_BOOL, _:
-            message = f"{_shown(value)} is neither true nor false"
+            message = f"{shown(value)} is neither true nor false"
             raise _Unfit(message)
         case FieldDescriptor.CPPTYPE_ENUM, str():
             return _enum(cast(EnumDescriptor, field.enum_type), value)
         case _:
-            message = f"{_shown(value)} does not belong here"
+            message = f"{shown(value)} does not belong here"
             raise _Unfit(message)
 
 
@@ -173,7 +174,7 @@ def _integer(value: Any, least: int, most: int) -> int:
         case _:
             number = None
     if number is None:
-        message = f"{_shown(value)} is no whole number"
+        message = f"{shown(value)} is no whole number"
         raise _Unfit(message)
     if not least <= number <= most:
         message = f"{number} is not between {least} and {most}"
@@ -190,7 +191,7 @@ def _enum(enum: EnumDescriptor, value: str) -> int:
         if name in names:
             return names[name]
     choices = ", ".join(name.removeprefix(prefix).lower() for name, number in names.items() if number)
-    message = f"{_shown(value)} is none of {choices}"
+    message = f"{shown(value)} is none of {choices}"
     raise _Unfit(message)
 
 
@@ -203,7 +204,7 @@ def _duration(value: Any) -> Duration:
             # Also keeps infinities and NaN out, which compare false.
             if 0 <= value <= _MAX_DURATION_S:
                 return to_duration(round(value * 1_000_000))
-            message = f"{_shown(value)} seconds is no span of time"
+            message = f"{shown(value)} seconds is no span of time"
             raise _Unfit(message)
         case str():
             return _duration_from_text(value)
@@ -211,7 +212,7 @@ def _duration(value: Any) -> Duration:
             return _duration_from_parts(value)
         case _:
             pass
-    message = f"{_shown(value)} is no span of time: write seconds, 1h30m, or hours, minutes and seconds"
+    message = f"{shown(value)} is no span of time: write seconds, 1h30m, or hours, minutes and seconds"
     raise _Unfit(message)
 
 
@@ -230,19 +231,23 @@ def _duration_from_parts(value: Mapping[str, Any]) -> Duration:
     limits = {"hours": _MAX_DURATION_S // 3600, "minutes": 59, "seconds": 59}
     strange = next((key for key in value if key not in limits), None)
     if strange is not None or not value:
-        message = f"{_shown(value)} is no span of time: its fields are hours, minutes and seconds"
+        message = f"{shown(value)} is no span of time: its fields are hours, minutes and seconds"
         raise _Unfit(message)
     parts = dict.fromkeys(limits, 0)
     for name, each in value.items():
         if each is None:
             continue
         if isinstance(each, bool) or not isinstance(each, int) or not 0 <= each <= limits[name]:
-            message = f"{name} {_shown(each)} is not a whole number from 0 to {limits[name]}"
+            message = f"{name} {shown(each)} is not a whole number from 0 to {limits[name]}"
             raise _Unfit(message)
         parts[name] = each
     return Duration(seconds=parts["hours"] * 3600 + parts["minutes"] * 60 + parts["seconds"])
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A value as its writer knows it, cut short."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"

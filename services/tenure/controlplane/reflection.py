@@ -31,10 +31,11 @@ def v1() -> ServiceDescriptor:
     file.package = "grpc.reflection.v1"
     for message in file.message_type:
         for field in message.field:
-            field.type_name = _renamed(field.type_name)
+            if field.type_name:
+                field.type_name = _renamed(field.type_name)
     for method in file.service[0].method:
         method.input_type, method.output_type = _renamed(method.input_type), _renamed(method.output_type)
-    pool.Add(file)
+    pool.AddSerializedFile(file.SerializeToString())
     return pool.FindServiceByName(name)
 
 

@@ -58,9 +58,28 @@ class Worker:
     """
 
     __slots__ = (
-        "_failed_jobs", "_hellos", "_hello_leases", "_hello_paths", "_quarantine_ns", "agent_version", "busy",
-        "draining", "generation", "hostname", "id", "incarnation", "labels", "past", "queues", "roots", "session",
-        "since_us", "slots", "subject", "suspect_until_ns", "suspect_until_us",
+        "_failed_jobs",
+        "_hello_leases",
+        "_hello_paths",
+        "_hellos",
+        "_quarantine_ns",
+        "agent_version",
+        "busy",
+        "draining",
+        "generation",
+        "hostname",
+        "id",
+        "incarnation",
+        "labels",
+        "past",
+        "queues",
+        "roots",
+        "session",
+        "since_us",
+        "slots",
+        "subject",
+        "suspect_until_ns",
+        "suspect_until_us",
     )  # fmt: skip
 
     def __init__(self, key: WorkerKey) -> None:

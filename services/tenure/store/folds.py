@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from google.protobuf.message import DecodeError as ParseError
+
 from tenure.domain import events as e
 from tenure.domain.job import Avoided, Job, Lease, Origin, Progress, Settled
 from tenure.domain.queue import Queue
@@ -111,7 +113,7 @@ def queue_from_bytes(data: bytes, name: str, version: int) -> Queue:
     try:
         _, paused, last_us = struct.unpack_from(">BBq", data)
         configured = decoding.queue_configured(pb.QueueConfigured.FromString(data[10:]))
-    except (struct.error, ValueError, decoding.ParseError) as error:
+    except (struct.error, ValueError, ParseError) as error:
         raise decoding.DecodeError(f"queue {name}: its row is damaged; `tenure log rebuild` mends it") from error
     return Queue(name=name, version=version, configured=configured, paused=bool(paused), last_us=last_us)
 

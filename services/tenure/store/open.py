@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tenure.runtime.clock import Clock
+from tenure.runtime.ids import Uuid7Ids
 from tenure.store.memory import MemoryStore
+from tenure.store.sqlite_open import open_sqlite
 from tenure.store.store import Store, StoreError
 
 
@@ -35,11 +37,9 @@ async def open_store(
     if not colon:
         raise BadAddress(f"{url!r} is not the address of a store: write memory: or sqlite:///DIR")
     if scheme == "memory":
-        return MemoryStore()
+        return MemoryStore(log_id=Uuid7Ids().new())
     if scheme == "sqlite":
-        from tenure.store.sqlite import open_sqlite
-
-        return await open_sqlite(directory_of(url), clock=clock, on_fatal=on_fatal, create=create)
+        return await open_sqlite(directory_of(url), clock=clock, ids=Uuid7Ids(), on_fatal=on_fatal, create=create)
     if scheme in ("postgresql", "postgres"):
         raise BadAddress("PostgreSQL is not supported yet: use sqlite:///DIR")
     raise BadAddress(f"{scheme}: is not a kind of store: use memory: or sqlite:///DIR")

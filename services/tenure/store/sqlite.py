@@ -51,6 +51,9 @@ SHORT = 32
 # Events of units that wait for the writer; beyond, callers wait before they hand theirs over.
 MOST_WAITING = 20_000
 
+# How often a rebuild says how far it is.
+PROGRESS_SECONDS = 0.1
+
 T = TypeVar("T")
 
 
@@ -97,7 +100,7 @@ class SqliteStore:
             await self._room.wait()
         self._waiting += prepared.size
         future: asyncio.Future[Committed] = self._loop.create_future()
-        self._writer.put(Work(prepared, (prepared, future)))
+        self._writer.put(Work(prepared, future))
         # The commit goes on when its caller is cancelled.
         return await asyncio.shield(future)
 
@@ -110,24 +113,24 @@ class SqliteStore:
             return
 
     def _delivered(self, done: Done) -> None:
-        for token, result in done.results:
-            if isinstance(token, tuple) and isinstance(result, Committed):
-                self._remember(token[0], result)
+        """On the loop: show what has become durable, then answer."""
+        for item, result in done.results:
+            if isinstance(item, Work):
+                self._waiting -= item.unit.size
+                if isinstance(result, Committed):
+                    self._remember(item.unit, result)
         moved = done.head.position != self._head.position
         self._head = done.head
         if moved:
             for callback in list(self._listeners.values()):
                 callback(done.head.position)
-        for token, result in done.results:
-            if isinstance(token, tuple):
-                self._waiting -= cast(PreparedUnit, token[0]).size
-            future = cast("asyncio.Future[object]", token[1] if isinstance(token, tuple) else token)
-            if future.done():
+        for item, result in done.results:
+            if item.future.done():
                 continue
             if isinstance(result, Exception):
-                future.set_exception(result)
+                item.future.set_exception(result)
             else:
-                future.set_result(result)
+                cast("asyncio.Future[object]", item.future).set_result(result)
         self._room.set()
 
     def _remember(self, prepared: PreparedUnit, committed: Committed) -> None:
@@ -274,10 +277,18 @@ class SqliteStore:
 
     async def rebuild(self) -> AsyncIterator[int]:
         """See `Store.rebuild`."""
-        position = 0
-        while position < self._head.position:
-            position = await self._errand(lambda connection: rebuild(connection))
-            yield position
+        reached = [0]
+
+        def run(connection: apsw.Connection) -> None:
+            for position in rebuild(connection):
+                reached[0] = position
+
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._writer.put(Errand(run, future))
+        while not future.done():
+            await asyncio.wait({future}, timeout=PROGRESS_SECONDS)
+            yield reached[0]
+        future.result()
 
     async def close(self) -> None:
         """See `Store.close`."""

@@ -243,9 +243,7 @@ class Applier:
                 continue
             mask, row = changes(before.columns, state.columns)
             fixed = (state.version, state.columns.state, state.columns.not_before_us, state.columns.expires_us)
-            updates.setdefault(mask, []).append(
-                (*fixed, append.fold, state.marks.to_bytes(), *row, state.number)
-            )
+            updates.setdefault(mask, []).append((*fixed, append.fold, state.marks.to_bytes(), *row, state.number))
         executemany = self._connection.executemany
         if origins:
             executemany(INSERT_ORIGIN, origins)

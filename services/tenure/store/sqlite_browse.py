@@ -1,7 +1,7 @@
 """Pages of jobs: a filter and an order → SQL that looks at no more rows than it has to.
 
 Which index leads depends on the filter: ids; the live jobs, when only live states are wanted; the owner's; else all
-jobs in the order of creation. The order of the tables is fixed by CROSS JOIN, because without statistics SQLite guesses.
+jobs in the order of creation. CROSS JOIN fixes the order of the tables, because without statistics SQLite guesses.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tenure.projections.jobs import STATES
 from tenure.store.matching import NEVER
 from tenure.store.sqlite_reads import JOB_COLUMNS, JobRow, Reads
 from tenure.store.sqlite_rows import label_text
+from tenure.store.sqlite_schema import rows
 from tenure.store.store import JobFilter, JobOrder
 
 _LIVE = frozenset({State.IN_QUEUE, State.RUNNING, State.CANCELING})
@@ -36,14 +37,14 @@ def browse(
     """The rows of a page, and the key to go on from; None: it was the last."""
     if wanted.ids is not None and not wanted.ids:
         return [], None
-    rows: list[tuple[JobRow, Key]] = []
+    found: list[tuple[JobRow, Key]] = []
     if order.expires and (after is None or after[0] < NEVER):
-        rows = _expiring(reads, wanted, order, after, limit + 1)
+        found = _expiring(reads, wanted, order, after, limit + 1)
         after = None
-    if len(rows) <= limit:
-        rows += _by_number(reads, wanted, order, after, limit + 1 - len(rows))
-    page = rows[:limit]
-    return [row for row, _ in page], page[-1][1] if len(rows) > limit else None
+    if len(found) <= limit:
+        found += _by_number(reads, wanted, order, after, limit + 1 - len(found))
+    page = found[:limit]
+    return [row for row, _ in page], page[-1][1] if len(found) > limit else None
 
 
 def _expiring(
@@ -55,9 +56,8 @@ def _expiring(
     if after is not None:
         parts.append(_Part(f"({sign} * j.expires_us, {sign} * j.number) > (?, ?)", after))
     sql, values = _select("jobs j INDEXED BY jobs_live CROSS JOIN origins o ON o.number = j.number", parts)
-    found = reads.connection.execute(
-        f"{sql} ORDER BY {sign} * j.expires_us, {sign} * j.number LIMIT ?", (*values, limit)
-    ).fetchall()
+    place = f"{sign} * j.expires_us, {sign} * j.number"
+    found = rows(reads.connection, f"{sql} ORDER BY {place} LIMIT ?", (*values, limit))
     return [(JobRow(*row), (sign * expires_us, sign * row[1])) for *row, expires_us in found]
 
 
@@ -76,11 +76,12 @@ def _by_number(
         number = f"{source.split(maxsplit=2)[1]}.number"
         place = [_Part(f"{number} {beyond} ?", (sign * after[1],))] if after is not None else []
         sql, values = _select(source, [*parts, *extra, *place])
-        branches.append((f"SELECT * FROM ({sql} ORDER BY {number} {direction} LIMIT ?)", [*values, limit]))
+        branch = f"SELECT * FROM ({sql} ORDER BY {number} {direction} LIMIT ?)"  # noqa: S608
+        branches.append((branch, [*values, limit]))
     # Each branch is in order and short, so that putting them together costs nothing.
     inner = " UNION ".join(sql for sql, _ in branches)
     values = [value for _, values in branches for value in values]
-    found = reads.connection.execute(f"{inner} ORDER BY 2 {direction} LIMIT ?", (*values, limit)).fetchall()
+    found = rows(reads.connection, f"{inner} ORDER BY 2 {direction} LIMIT ?", (*values, limit))
     return [(JobRow(*row), (NEVER if order.expires else 0, sign * row[1])) for *row, _ in found]
 
 

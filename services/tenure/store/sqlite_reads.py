@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import apsw
-
 from tenure.domain import events as e
 from tenure.domain.job import Job, create
 from tenure.domain.queue import Queue
@@ -18,7 +16,7 @@ from tenure.store import chain, codec
 from tenure.store.folds import job_from_bytes, queue_from_bytes
 from tenure.store.origins import Created, Origins
 from tenure.store.sqlite_rows import find_request
-from tenure.store.sqlite_schema import connect_reader
+from tenure.store.sqlite_schema import Value, connect_reader, one, rows
 from tenure.store.store import (
     AnsweredRequest,
     Candidate,
@@ -59,47 +57,50 @@ class Reads:
 
     def chain_at(self, position: int) -> tuple[int, bytes]:
         """The last commit that ends at or before the position."""
-        for row in self.connection.execute(
-            "SELECT position, hash FROM commits WHERE position <= ? ORDER BY position DESC LIMIT 1", (position,)
-        ):
-            return row
-        return 0, chain.START
+        found = rows(
+            self.connection,
+            "SELECT position, hash FROM commits WHERE position <= ? ORDER BY position DESC LIMIT 1",
+            (position,),
+        )
+        return (found[0][0], found[0][1]) if found else (0, chain.START)
 
-    def events(
-        self, after: int, head: int, limit: int, only: EventFilter | None
-    ) -> tuple[list[e.RecordedEvent], int]:
+    def events(self, after: int, head: int, limit: int, only: EventFilter | None) -> tuple[list[e.RecordedEvent], int]:
         """Events above `after`, up to the durable end, and how far the log was looked at."""
         types = [codec.TYPE_NAMED[name] for name in only.types if name in codec.TYPE_NAMED] if only else []
         if only and only.types and not types:
             return [], head
-        where, arguments = "", [after]
+        index, where = "", ""
+        arguments: list[Value] = [after]
         if only and only.streams:
+            index = " INDEXED BY events_by_stream"
             numbers = [number for name in only.streams if (number := self._number(name))]
             where, upto = " AND stream IN (SELECT value FROM json_each(?))", head
-            arguments += [head, json.dumps(numbers)]  # type: ignore[list-item]
+            arguments += [head, json.dumps(numbers)]
         else:
             upto = min(head, after + (max(LOOKED_AT, limit) if types else limit))
             arguments.append(upto)
         if types:
             where += " AND type IN (SELECT value FROM json_each(?))"
-            arguments.append(json.dumps(types))  # type: ignore[arg-type]
-        rows = self.connection.execute(
-            "SELECT position, stream, version, time_us, data FROM events "  # noqa: S608
+            arguments.append(json.dumps(types))
+        found = rows(
+            self.connection,
+            f"SELECT position, stream, version, time_us, data FROM events{index} "  # noqa: S608
             f"WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?",
             (*arguments, limit),
-        ).fetchall()
-        found = [self._event(row) for row in rows]
-        return found, max(after, found[-1].position if len(found) == limit else upto)
+        )
+        events = [self._event(row) for row in found]
+        return events, max(after, events[-1].position if len(events) == limit else upto)
 
     def stream(self, name: str, after_version: int, limit: int) -> list[e.RecordedEvent]:
         """Events of a stream above a version."""
         number = self._number(name)
-        rows = self.connection.execute(
+        found = rows(
+            self.connection,
             "SELECT position, version, time_us, data FROM events WHERE stream = ? AND version > ? "
             "ORDER BY version LIMIT ?",
             (number, after_version, limit),
-        ).fetchall()
-        return [codec.decode(d, position=p, stream=name, version=v, time_us=t) for p, v, t, d in rows]
+        )
+        return [codec.decode(d, position=p, stream=name, version=v, time_us=t) for p, v, t, d in found]
 
     def _event(self, row: tuple[int, int, int, int, bytes]) -> e.RecordedEvent:
         position, stream, version, time_us, data = row
@@ -109,8 +110,8 @@ class Reads:
         """The name of a stream by the position of its first event, which holds it."""
         name = self._names.get(number)
         if name is None:
-            (data,) = self.connection.execute("SELECT data FROM events WHERE position = ?", (number,)).get or (b"",)
-            name = codec.stream_named(data, number)
+            data = one(self.connection, "SELECT data FROM events WHERE position = ?", (number,))
+            name = codec.stream_named(data or b"", number)
             if len(self._names) >= 10_000:
                 self._names.clear()
             self._names[number] = name
@@ -118,8 +119,8 @@ class Reads:
 
     def _number(self, name: str) -> int:
         kind, _, rest = name.partition("/")
-        table = "SELECT number FROM queues WHERE name = ?" if kind == "queue" else "SELECT number FROM origins WHERE id = ?"
-        number = self.connection.execute(table, (rest,)).get
+        table, column = ("queues", "name") if kind == "queue" else ("origins", "id")
+        number = one(self.connection, f"SELECT number FROM {table} WHERE {column} = ?", (rest,))  # noqa: S608
         return number if isinstance(number, int) else 0
 
     def job_rows(self, ids: Sequence[str]) -> list[JobRow]:
@@ -133,7 +134,7 @@ class Reads:
             for row in self.connection.execute(
                 f"SELECT {JOB_COLUMNS} FROM origins o JOIN jobs j ON j.number = o.number WHERE {where}",  # noqa: S608
                 (argument,),
-            ).fetchall()
+            )
         ]
 
     def stored(self, row: JobRow) -> StoredJob:
@@ -148,10 +149,10 @@ class Reads:
     def _created(self, number: int, job_id: str) -> Created:
         created = self._origins.get(number)
         if created is None:
-            rows = self.connection.execute("SELECT time_us, data FROM events WHERE position = ?", (number,)).fetchall()
-            if not rows:
+            found = rows(self.connection, "SELECT time_us, data FROM events WHERE position = ?", (number,))
+            if not found:
                 raise codec.DecodeError(f"job {job_id}: its first event, at position {number}, is missing")
-            ((time_us, data),) = rows
+            ((time_us, data),) = found
             payload = codec.decode(data, position=number, stream="", version=1, time_us=time_us).payload
             if not isinstance(payload, e.JobCreated):
                 raise codec.DecodeError(f"position {number}: the first event of job {job_id} is not its creation")
@@ -175,52 +176,56 @@ class Reads:
     def _marked(self, name: str, number: int, job: Job, marks: Marks) -> Iterator[e.RecordedEvent]:
         """The events of a stream that its history is told from."""
         wanted = marks.versions()
-        where, arguments = "", [number, job.version]
+        where = ""
+        arguments: list[Value] = [number, job.version]
         if len(wanted) < job.version:
             where = " AND version IN (SELECT value FROM json_each(?))"
-            arguments.append(json.dumps(wanted))  # type: ignore[arg-type]
-        rows = self.connection.execute(
+            arguments.append(json.dumps(wanted))
+        found = rows(
+            self.connection,
             "SELECT position, version, time_us, data FROM events "  # noqa: S608
             f"WHERE stream = ? AND version <= ?{where} ORDER BY version",
             arguments,
-        ).fetchall()
-        return (codec.decode(d, position=p, stream=name, version=v, time_us=t) for p, v, t, d in rows)
+        )
+        return (codec.decode(d, position=p, stream=name, version=v, time_us=t) for p, v, t, d in found)
 
     def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
         """See `Store.candidates`."""
-        where, arguments = "", [queue]
+        where = ""
+        arguments: list[Value] = [queue]
         if after is not None:
             where = " AND (j.place, j.number) > (?, ?)"
-            arguments += after  # type: ignore[arg-type]
-        rows = self.connection.execute(
+            arguments += after
+        found = rows(
+            self.connection,
             f"SELECT {JOB_COLUMNS}, j.place FROM jobs j INDEXED BY jobs_ready CROSS JOIN origins o "  # noqa: S608
             f"ON o.number = j.number WHERE j.queue = ? AND j.place IS NOT NULL{where} "
             "AND (j.not_before_us IS NULL OR j.not_before_us <= ?) ORDER BY j.place, j.number LIMIT ?",
             (*arguments, now_us, limit),
-        ).fetchall()
-        return [
-            Candidate(job=self.stored(JobRow(*row)).job, place=(place, row[1])) for *row, place in rows
-        ]
+        )
+        return [Candidate(job=self.stored(JobRow(*row)).job, place=(place, row[1])) for *row, place in found]
 
     def leased(self, after_id: str, limit: int) -> list[Job]:
         """See `Store.leased`."""
         start = self._number(e.job_stream(after_id)) if after_id else 0
-        rows = self.connection.execute(
+        found = rows(
+            self.connection,
             f"SELECT {JOB_COLUMNS} FROM jobs j INDEXED BY jobs_leased CROSS JOIN origins o "  # noqa: S608
             "ON o.number = j.number WHERE j.leased IS NOT NULL AND j.number > ? ORDER BY j.number LIMIT ?",
             (start, limit),
-        ).fetchall()
-        return [self.stored(JobRow(*row)).job for row in rows]
+        )
+        return [self.stored(JobRow(*row)).job for row in found]
 
     def due(self, until_us: int, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
         """See `Store.due`."""
         at_us, job_id = after if after is not None else (-1, "")
-        return self.connection.execute(
+        return rows(
+            self.connection,
             "SELECT j.due_us, o.id FROM jobs j INDEXED BY jobs_due CROSS JOIN origins o ON o.number = j.number "
             "WHERE j.due_us IS NOT NULL AND j.due_us BETWEEN ? AND ? AND (j.due_us, o.id) > (?, ?) "
             "ORDER BY j.due_us, o.id LIMIT ?",
             (at_us, until_us, at_us, job_id, limit),
-        ).fetchall()
+        )
 
     def find_request(self, principal: str, rpc: str, request_id: str) -> AnsweredRequest | None:
         """See `Store.find_request`."""
@@ -230,31 +235,34 @@ class Reads:
         """See `Store.load_queues`."""
         return {
             name: queue_from_bytes(fold, name, version)
-            for name, version, fold in self.connection.execute("SELECT name, version, fold FROM queues").fetchall()
+            for name, version, fold in rows(self.connection, "SELECT name, version, fold FROM queues")
         }
 
     def depths(self) -> dict[str, QueueDepth]:
         """See `Store.queue_depths`."""
         depths: dict[str, QueueDepth] = {}
-        for queue, waiting, oldest in self.connection.execute(
-            "SELECT queue, count(*), min(number) FROM jobs INDEXED BY jobs_ready WHERE place IS NOT NULL GROUP BY queue"
-        ).fetchall():
-            oldest_us = self.connection.execute("SELECT created_us FROM origins WHERE number = ?", (oldest,)).get
+        for queue, waiting, oldest in rows(
+            self.connection,
+            "SELECT queue, count(*), min(number) FROM jobs INDEXED BY jobs_ready "
+            "WHERE place IS NOT NULL GROUP BY queue",
+        ):
+            oldest_us = one(self.connection, "SELECT created_us FROM origins WHERE number = ?", (oldest,))
             depths[queue] = QueueDepth(waiting=waiting, oldest_us=oldest_us)
         for queue, active in self.connection.execute(
             "SELECT queue, count(*) FROM jobs INDEXED BY jobs_leased WHERE leased IS NOT NULL GROUP BY queue"
-        ).fetchall():
+        ):
             ready = depths.get(queue, QueueDepth())
             depths[queue] = QueueDepth(waiting=ready.waiting, active=active, oldest_us=ready.oldest_us)
         return depths
 
     def tokens(self, digest: bytes | None = None) -> list[TokenRow]:
         """All tokens, the oldest first, or the one with this digest."""
-        rows = self.connection.execute(
+        found = rows(
+            self.connection,
             "SELECT id, digest, role, subject, project, queues, created_us, revoked_us FROM tokens "
             "WHERE ?1 IS NULL OR digest = ?1 ORDER BY created_us, id",
             (digest,),
-        ).fetchall()
+        )
         return [
             TokenRow(
                 id=token_id,
@@ -266,5 +274,5 @@ class Reads:
                 created_us=created_us,
                 revoked_us=revoked_us,
             )
-            for token_id, kept, role, subject, project, queues, created_us, revoked_us in rows
+            for token_id, kept, role, subject, project, queues, created_us, revoked_us in found
         ]

@@ -13,9 +13,10 @@ from tenure.domain.job import Origin, create
 from tenure.projections.histories import NO_MARKS, Marks
 from tenure.projections.jobs import JobColumns
 from tenure.store import codec
+from tenure.store.sqlite_schema import Value, rows
 from tenure.store.store import AnsweredRequest
 
-Row = tuple[str | bytes | int | None, ...]
+Row = tuple[Value, ...]
 
 INSERT_ORIGIN = (
     "INSERT INTO origins (number, id, created_us, created_by, project, application, product_id, product_category, "
@@ -147,11 +148,12 @@ def find_twins(connection: apsw.Connection, twin: int) -> list[Origin]:
     """The origins of the live jobs with this number."""
     return [
         origin_of(data, number, job_id, created_us)
-        for number, job_id, created_us, data in connection.execute(
+        for number, job_id, created_us, data in rows(
+            connection,
             "SELECT j.number, o.id, e.time_us, e.data FROM jobs j JOIN origins o ON o.number = j.number "
             "JOIN events e ON e.position = j.number WHERE j.twin = ?",
             (twin,),
-        ).fetchall()
+        )
     ]
 
 

@@ -7,8 +7,10 @@ it, after which another process could unlink the live write-ahead log.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -22,6 +24,8 @@ SCHEMA = ("log.sql", "projections.sql", "bookkeeping.sql")
 
 # Earlier ones may lose commits when one connection resets the write-ahead log while another writes.
 OLDEST = (3, 51, 3)
+
+Value = str | bytes | int | None
 
 BUSY_MS = 5000
 _LONGEST_VALUE = 64 * 1024 * 1024
@@ -119,11 +123,22 @@ def check_schema(connection: apsw.Connection, path: Path) -> bool:
         if version != SCHEMA_VERSION:
             raise BadDatabase(f"{path} has schema {version}, this version knows {SCHEMA_VERSION}: use the newer one")
         return True
-    if connection.execute("SELECT count(*) FROM sqlite_schema").get != 0:
+    if one(connection, "SELECT count(*) FROM sqlite_schema") != 0:
         raise BadDatabase(f"{path} is a database, but not a store of Tenure: choose another directory")
     return False
 
 
 def read_meta(connection: apsw.Connection) -> dict[str, str]:
     """What the log says of itself."""
-    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    return dict(rows(connection, "SELECT key, value FROM meta"))
+
+
+def rows(connection: apsw.Connection, sql: str, values: Sequence[Value] = ()) -> list[Any]:
+    """All rows of a statement, as tuples. It is read to its end: an open cursor would hold the write-ahead log."""
+    return connection.execute(sql, values).fetchall()
+
+
+def one(connection: apsw.Connection, sql: str, values: Sequence[Value] = ()) -> Any:
+    """The first column of a statement's only row; None: it has no row."""
+    found = rows(connection, sql, values)
+    return found[0][0] if found else None

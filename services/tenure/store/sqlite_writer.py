@@ -6,12 +6,13 @@ I/O error, a damaged file, a write-ahead log that was replaced under us — ends
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -36,23 +37,23 @@ Result = Committed | Exception
 
 
 class Work(NamedTuple):
-    """A unit for the thread; `token` comes back with its result."""
+    """A unit for the thread; `future` belongs to the loop and only passes through."""
 
     unit: PreparedUnit
-    token: object
+    future: asyncio.Future[Committed]
 
 
 class Errand(NamedTuple):
-    """Something else to do in a transaction of its own; `token` comes back with what it returns."""
+    """Something else to do in a transaction of its own; `future` is for what it returns."""
 
     run: Callable[[apsw.Connection], object]
-    token: object
+    future: asyncio.Future[Any]
 
 
 class Done(NamedTuple):
-    """What came of a group: results by token, and the durable head after it."""
+    """What came of a group, item by item, and the durable head after it."""
 
-    results: list[tuple[object, object]]
+    results: list[tuple[Work | Errand, object]]
     head: Head
 
 
@@ -160,7 +161,7 @@ class Writer:
         if results is None:
             # Something in the group broke a rule that only the database knows: each unit is to fail or succeed alone.
             results = [self._alone(work.unit) for work in group]
-        self._deliver(Done([(work.token, result) for work, result in zip(group, results, strict=True)], self._head))
+        self._deliver(Done(list(zip(group, results, strict=True)), self._head))
 
     def _alone(self, unit: PreparedUnit) -> Result:
         results = self._transaction([unit], careful=True)
@@ -198,7 +199,9 @@ class Writer:
             except Exception as error:
                 failed = self._failed(error, 1)
                 result = failed[0] if failed is not None else StoreError(f"the database refused it: {error}")
-        self._deliver(Done([(errand.token, result)], self._head))
+        # It may have changed rows that the next group would otherwise remember.
+        self._applier.forget()
+        self._deliver(Done([(errand, result)], self._head))
 
     def _failed(self, error: Exception, count: int) -> list[Result] | None:
         """What a transaction that failed means for its units; None: that they may be tried one by one."""

@@ -114,7 +114,7 @@ class Watched:
 
 def content(data: bytes, sha256: bytes | None = None) -> FileContent:
     """Bytes to be stored."""
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the content
     file.write(data)
     file.flush()
     return FileContent(file, size=len(data), sha256=sha256 or hashlib.sha256(data).digest())

@@ -60,7 +60,7 @@ async def test_a_hostile_key_starts_nothing(
     with pytest.raises(SyncRefused, match=r"\.\./\.\./\.\./escaped \(segment '\.\.'\)"):
         await make_sync(local, before(("in", "data"))).before()
     assert files(private) == {}
-    assert not [path for path in tmp_path.rglob("escaped*")]
+    assert not [name for _, _, names in os.walk(tmp_path) for name in names if name.startswith("escaped")]
 
 
 async def test_a_store_that_fails_for_a_while_does_no_harm(

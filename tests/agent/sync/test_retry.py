@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -51,7 +52,7 @@ async def test_a_request_is_repeated_until_it_succeeds(
     await clock.advance(60)
     assert await running == "done"
     assert (len(seen), counters.errors) == (6, 5)
-    waits = [(after - before) / 1e9 for before, after in zip(seen, seen[1:], strict=False)]
+    waits = [(after - before) / 1e9 for before, after in pairwise(seen)]
     assert all(0 <= wait <= 0.2 * 2**number for number, wait in enumerate(waits))
     assert len(set(waits)) == 5
 
@@ -85,7 +86,7 @@ async def test_the_longest_wait_is_bounded(make: Callable[..., Retry], clock: Fa
     running = asyncio.create_task(make().run(failing(60, seen, clock)))
     await clock.advance(3000)
     assert await running == "done"
-    assert max(after - before for before, after in zip(seen, seen[1:], strict=False)) <= 20e9
+    assert max(after - before for before, after in pairwise(seen)) <= 20e9
 
 
 @pytest.mark.parametrize(("error", "raised"), [(ObjectRefused("no"), SyncRefused), (FencedOff(), FencedOff)])

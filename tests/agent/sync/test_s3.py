@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tenure.agent.sync.objects import BLOCK, SHA256_METADATA, ObjectRefused, Obj
 from tenure.agent.sync.s3 import S3Store
 from tenure.agent.sync.s3_client import S3Clients
 from tenure.runtime.clock import SystemClock
+from tests.agent.conftest import Eventually
 from tests.agent.sync.store_contract import StoreContract
 from tests.agent.sync.stores import OpenGate, content, listing, put, stored
 from tests.servers.seaweedfs import READER, SeaweedFS
@@ -94,8 +96,8 @@ async def test_one_refused_object_is_refused(
         await put(s3, "guarded", key, b"bytes", gate=gate)
     reader = other({**seaweedfs.environment(), **READER})
     assert await stored(reader, "guarded", "open/a") == b"bytes"
-    with pytest.raises(ObjectRefused, match=r"get s3://guarded/closed/b: the worker's credentials do not allow it"):
-        [info] = [each async for each in s3.list("guarded", "closed/")]
+    [info] = [each async for each in s3.list("guarded", "closed/")]
+    with pytest.raises(ObjectRefused, match="get s3://guarded/closed/b: the worker's credentials do not allow it"):
         await reader.get("guarded", "closed/b", content(b"")._file, expected=info)
     with pytest.raises(ObjectRefused, match="do not allow it"):
         await put(reader, "guarded", "open/c", b"bytes", gate=gate)
@@ -125,6 +127,8 @@ async def test_nobody_there_is_unreachable(other: Callable[..., S3Store], gate: 
 async def test_an_error_of_the_server_is_unreachable(
     other: Callable[..., S3Store], gate: OpenGate, status: str
 ) -> None:
+    requests = 0
+
     async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal requests
         await reader.readuntil(b"\r\n\r\n")
@@ -132,7 +136,6 @@ async def test_an_error_of_the_server_is_unreachable(
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
 
-    requests = 0
     async with server(busy) as environment:
         with pytest.raises(StoreUnreachable):
             await put(other(environment), "bucket", "key", b"", gate=gate)
@@ -178,12 +181,12 @@ async def test_a_body_that_is_not_sent_in_time_is_broken_off(other: Callable[...
     size = 12_000_000
     async with server(slow) as environment:
         store = other(environment)
-        with pytest.raises(StoreUnreachable, match="longer than the lease|Error"):
+        with pytest.raises(StoreUnreachable, match=r"longer than the lease|Error"):
             await put(store, "bucket", "key", b"x" * size, gate=OpenGate(clock, window_s=1.5))
     assert received < size
 
 
-async def test_a_cancelled_put_has_ended(other: Callable[..., S3Store], gate: OpenGate) -> None:
+async def test_a_cancelled_put_has_ended(other: Callable[..., S3Store], gate: OpenGate, eventually: Eventually) -> None:
     open_now = 0
     arrived = asyncio.Event()
 
@@ -203,16 +206,17 @@ async def test_a_cancelled_put_has_ended(other: Callable[..., S3Store], gate: Op
         putting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await putting
-        async with asyncio.timeout(20):
-            while open_now:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not open_now)
 
 
 def test_regions_and_addresses_come_from_the_environment() -> None:
-    amazon = S3Clients({"AWS_REGION": "eu-north-1"}, connections=1).get(connect_s=1.0, read_s=1.0)
-    assert amazon.meta.region_name == "eu-north-1"
-    assert amazon.meta.endpoint_url == "https://s3.eu-north-1.amazonaws.com"
-    assert amazon.meta.config.s3 == {}
-    own = S3Clients({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}, connections=1).get(connect_s=1.0, read_s=1.0)
-    assert own.meta.endpoint_url == "http://127.0.0.1:1"
-    assert own.meta.config.s3 == {"addressing_style": "path"}
+    def meta(environment: dict[str, str]) -> Any:
+        return S3Clients(environment, connections=1).get(connect_s=1.0, read_s=1.0).meta
+
+    amazon = meta({"AWS_REGION": "eu-north-1"})
+    assert amazon.region_name == "eu-north-1"
+    assert amazon.endpoint_url == "https://s3.eu-north-1.amazonaws.com"
+    assert amazon.config.s3 == {}
+    own = meta({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"})
+    assert own.endpoint_url == "http://127.0.0.1:1"
+    assert own.config.s3 == {"addressing_style": "path"}

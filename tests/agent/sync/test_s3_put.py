@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def requests(clock: FakeClock, executor: ThreadPoolExecutor) -> Requests:
 @pytest.mark.parametrize("left_s", [0.25, 0.4, 0.6, 1.6, 4.8, 48.0, 60.0, 3600.0])
 def test_a_write_fits_into_the_time_that_is_left(requests: Requests, left_s: float) -> None:
     write = requests.writer(int(left_s * 1e9), Event())
-    config = write.client.meta.config
+    config: Any = write.client.meta.config
     assert config.connect_timeout + config.read_timeout < left_s
     assert write._body_until_ns + config.read_timeout * 1e9 <= left_s * 1e9
 

@@ -16,13 +16,14 @@ from tenure.agent.sync.s3 import S3Store
 from tenure.agent.sync.session import AttemptSync, Counters, SyncRefused, SyncUnreachable
 from tenure.runtime.clock import SystemClock
 from tenure.v1.job_pb2 import Sync, SyncRule
+from tests.agent.conftest import Eventually
 from tests.agent.sync.stores import HandGate, OpenGate, Watched, listing, put, stored
 
 MakeSync = Callable[..., AttemptSync]
 
 
-def after(prefix: str = "out", path: str = "out", *, bucket: str = "bucket", **fields: str) -> Sync:
-    return Sync(after=[SyncRule(bucket=bucket, prefix=prefix, local_path=path, **fields)])
+def after(path: str = "out", *, bucket: str = "bucket", commit_marker: str = "") -> Sync:
+    return Sync(after=[SyncRule(bucket=bucket, prefix="out", local_path=path, commit_marker=commit_marker)])
 
 
 def write(path: Path, data: bytes) -> None:
@@ -80,12 +81,10 @@ async def test_a_store_out_of_reach_is_no_success(local: LocalStore, make_sync: 
         await sync.after()
 
 
-async def test_nothing_is_repeated_after_the_deadline(
-    local: LocalStore, make_sync: MakeSync, private: Path, clock: SystemClock
-) -> None:
+async def test_nothing_is_repeated_after_the_deadline(local: LocalStore, make_sync: MakeSync, private: Path) -> None:
     store = Watched(local)
     store.fail_puts = 1_000_000
-    sync = make_sync(store, after(), retry_budget_s=3600.0, deadline_ns=clock.monotonic_ns)
+    sync = make_sync(store, after(), retry_budget_s=3600.0, deadline_ns=lambda: 0)
     await sync.before()
     write(private / "out" / "a", b"a")
     with pytest.raises(SyncUnreachable):
@@ -293,16 +292,14 @@ async def test_absolute_folders_are_cleaned_and_objects_stay(
 
 
 async def test_a_closed_gate_holds_uploads_back(
-    local: LocalStore, make_sync: MakeSync, private: Path, clock: SystemClock
+    local: LocalStore, make_sync: MakeSync, private: Path, clock: SystemClock, eventually: Eventually
 ) -> None:
     gate = HandGate(clock)
     sync = make_sync(local, after(), gate=gate)
     for number in range(12):
         write(private / "out" / str(number), b"x")
     uploading = asyncio.create_task(sync.after())
-    async with asyncio.timeout(20):
-        while gate.waiting < 8:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: gate.waiting == 8)
     assert await listing(local, "bucket") == []
     gate.open.set()
     await uploading
@@ -310,15 +307,13 @@ async def test_a_closed_gate_holds_uploads_back(
 
 
 async def test_the_end_of_the_lease_ends_the_uploads(
-    local: LocalStore, make_sync: MakeSync, private: Path, clock: SystemClock
+    local: LocalStore, make_sync: MakeSync, private: Path, clock: SystemClock, eventually: Eventually
 ) -> None:
     gate = HandGate(clock)
     sync = make_sync(local, after(), gate=gate)
     write(private / "out" / "a", b"x")
     uploading = asyncio.create_task(sync.after())
-    async with asyncio.timeout(20):
-        while not gate.waiting:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: gate.waiting)
     gate.fence_off()
     with pytest.raises(FencedOff):
         await uploading

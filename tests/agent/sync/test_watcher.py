@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tenure.agent.sync.watcher import FolderWatcher, NoWatcher, Watcher
+from tests.agent.conftest import Eventually
 
 
 @pytest.fixture
@@ -55,16 +56,14 @@ async def test_the_removal_of_the_folder_is_told(watcher: Watcher, tmp_path: Pat
     await seen(watcher, tmp_path / "in")
 
 
-async def test_closing_ends_the_wait_and_the_thread(watcher: Watcher) -> None:
+async def test_closing_ends_the_wait_and_the_thread(watcher: Watcher, eventually: Eventually) -> None:
     waiting = asyncio.create_task(watcher.changes())
     await asyncio.sleep(0)
     await watcher.close()
     assert await waiting == []
     assert await watcher.changes() == []
     await watcher.close()
-    async with asyncio.timeout(20):
-        while any(thread.name.startswith("tenure-watch") for thread in threading.enumerate()):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not [each for each in threading.enumerate() if each.name.startswith("tenure-watch")])
 
 
 async def test_a_watcher_of_nothing_tells_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,203 @@
+"""WorkerService: machines offer themselves on one stream each and are given jobs; operators look at them.
+
+This is also where everything that runs by itself is started: the dispatcher, the timers and the server's own commands,
+as tasks of one group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+
+from tenure.controlplane.answers import Answers
+from tenure.controlplane.call import BadMessage, Call, Messages, StreamCall
+from tenure.controlplane.dispatcher import Dispatcher
+from tenure.controlplane.handler import Handler
+from tenure.controlplane.leases import Leases
+from tenure.controlplane.pages import Pages
+from tenure.controlplane.reports import Reports
+from tenure.controlplane.sessions import Sessions
+from tenure.controlplane.status import InvalidFields
+from tenure.controlplane.timers import Timers
+from tenure.controlplane.times import set_timestamp
+from tenure.controlplane.upkeep import Upkeep
+from tenure.controlplane.workers import Worker, Workers
+from tenure.domain.errors import Reason, Refused
+from tenure.runtime.clock import Clock
+from tenure.runtime.ids import Ids
+from tenure.runtime.logs import get_logger
+from tenure.store.store import Store
+from tenure.v1 import worker_service_pb2 as pb
+
+log = get_logger("workers")
+
+PAGE_SIZE = 50
+MAX_PAGE_SIZE = 1000
+LEASES_PAGE = 1000
+# For the first message, and for the leases to have been read at the start.
+FIRST_MESSAGE_S = 10.0
+
+
+class WorkerService:
+    """The servicer, and the owner of all that gives out jobs and watches over them."""
+
+    def __init__(self, *, handler: Handler, store: Store, clock: Clock, ids: Ids, pages: Pages) -> None:
+        self._handler = handler
+        self._store = store
+        self._pages = pages
+        self.loaded = asyncio.Event()
+        self._workers = Workers(clock)
+        self._leases = Leases(clock)
+        self._upkeep = Upkeep(handler)
+        self._timers = Timers(store=store, clock=clock, leases=self._leases, upkeep=self._upkeep)
+        self._dispatcher = Dispatcher(
+            handler=handler,
+            store=store,
+            clock=clock,
+            ids=ids,
+            workers=self._workers,
+            leases=self._leases,
+            timers=self._timers,
+            upkeep=self._upkeep,
+        )
+        self._sessions = Sessions(
+            clock=clock,
+            workers=self._workers,
+            leases=self._leases,
+            timers=self._timers,
+            upkeep=self._upkeep,
+            dispatcher=self._dispatcher,
+        )
+        self._answers = Answers(
+            handler=handler,
+            clock=clock,
+            workers=self._workers,
+            leases=self._leases,
+            upkeep=self._upkeep,
+            sessions=self._sessions,
+            reports=Reports(handler=handler, clock=clock, workers=self._workers, leases=self._leases),
+        )
+        handler.beat_of = self._leases.beat_of
+        handler.observe(self._sessions.changed)
+        handler.observe_queues(self._dispatcher.queue_changed)
+
+    async def run(self) -> None:
+        """Give out jobs and watch over them, for ever; started once, before the first call.
+
+        `loaded` is set when the leases of the log are known; streams wait for it.
+
+        Raises:
+            StoreError: the store cannot be read at the start, or the outcome of a commit is unknown: the process is to
+                end and start again. (In an ExceptionGroup.)
+        """
+        await self._load()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._upkeep.run(), name="upkeep")
+            group.create_task(self._timers.run(), name="timers")
+            group.create_task(self._timers.refresh(), name="horizon")
+            group.create_task(self._timers.purge(), name="purge")
+            group.create_task(self._dispatcher.run(), name="dispatcher")
+            self.loaded.set()
+
+    async def drain(self) -> None:
+        """Give out nothing more and end all streams with DRAINING: workers go on and look for the next server.
+
+        They are not sent Drain, which would make them finish and leave: that a server stops is no reason for that.
+        """
+        self._dispatcher.stop()
+        self._sessions.end_all(Refused(Reason.DRAINING, "the server is stopping; connect again"))
+
+    def queue_workers(self, queue_name: str) -> tuple[int, int]:
+        """How many workers are connected for a queue, and how many jobs they could take now."""
+        return self._workers.of_queue(queue_name)
+
+    async def connect(self, messages: Messages[pb.ConnectRequest], call: StreamCall) -> None:
+        """The one stream of a worker, until it or the server ends it.
+
+        Raises:
+            Refused: HELLO_REQUIRED, PROTOCOL_UNSUPPORTED, QUEUE_NOT_ALLOWED, WORKER_CLONED, SESSION_SUPERSEDED,
+                SLOW_CONSUMER, DRAINING.
+        """
+        iterator = aiter(messages)
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_S):
+                await self.loaded.wait()
+                first = await anext(iterator, None)
+        except TimeoutError:
+            raise Refused(Reason.REQUEST_NOT_RECEIVED, "Hello did not arrive in time") from None
+        if isinstance(first, BadMessage):
+            raise InvalidFields(first.violations)
+        if first is None or first.WhichOneof("message") != "hello":
+            raise Refused(Reason.HELLO_REQUIRED, "the first message must be Hello", field="hello")
+        session = self._sessions.open(first.hello, call)
+        try:
+            await session.run(iterator, self._answers.answer)
+        finally:
+            self._sessions.close(session)
+
+    async def browse_workers(self, request: pb.BrowseWorkersRequest, call: Call) -> pb.BrowseWorkersResponse:
+        """A page of the workers, by id."""
+        after = self._pages.read_text(request, call.identity.principal)
+        size = min(request.page_size or PAGE_SIZE, MAX_PAGE_SIZE)
+        wanted = (
+            worker
+            for worker in self._workers
+            if (not request.queue or request.queue in worker.queues) and (after is None or _key(worker) > after)
+        )
+        page = heapq.nsmallest(size + 1, wanted, key=_key)
+        response = pb.BrowseWorkersResponse(workers=[self._message(worker) for worker in page[:size]])
+        if len(page) > size:
+            response.next_page_token = self._pages.make((_key(page[size - 1]),), request, call.identity.principal)
+        return response
+
+    async def drain_workers(self, request: pb.DrainWorkersRequest, call: Call) -> pb.DrainWorkersResponse:
+        """Ask workers to finish and take no more."""
+        wanted = frozenset(request.worker_ids)
+        told: dict[str, None] = {}
+        drain = pb.Drain(release=request.release, reason="an operator asked for it")
+        for worker in self._workers:
+            if worker.id in wanted and worker.session is not None:
+                self._workers.drain(worker)
+                worker.session.outbox.direct(pb.ConnectResponse(drain=drain))
+                worker.session.flush()
+                told[worker.id] = None
+        log.info("workers_drained", workers=len(told), release=request.release, by=call.identity.principal)
+        return pb.DrainWorkersResponse(worker_ids=[one for one in dict.fromkeys(request.worker_ids) if one in told])
+
+    async def _load(self) -> None:
+        """Take over the leases and the instants of the log, before anything is given out or runs out."""
+        after_id = ""
+        while True:
+            page = await self._store.leased(after_id, LEASES_PAGE)
+            for job in page:
+                if job.lease is not None and self._leases.of_job(job.id) is None:
+                    self._leases.adopt(job, job.lease)
+            if len(page) < LEASES_PAGE:
+                break
+            after_id = page[-1].id
+        await self._timers.load()
+        if len(self._leases):
+            log.info("leases_adopted", leases=len(self._leases))
+
+    def _message(self, worker: Worker) -> pb.Worker:
+        message = pb.Worker(
+            id=worker.id,
+            subject=worker.subject,
+            queues=worker.queues,
+            slots=worker.slots,
+            busy_slots=len(worker.busy),
+            labels=worker.labels,
+            connected=worker.session is not None,
+            draining=worker.draining,
+            job_ids=sorted({slot.job_id for slot in worker.busy.values()}),
+            hostname=worker.hostname,
+            agent_version=worker.agent_version,
+        )
+        set_timestamp(message.since, worker.since_us)
+        if worker.suspect_until_us is not None:
+            set_timestamp(message.suspect_until, worker.suspect_until_us)
+        return message
+
+
+def _key(worker: Worker) -> str:
+    return f"{worker.id}\x00{worker.subject}"

@@ -1,0 +1,139 @@
+"""The log played from its first event: what `verify` compares rows with and `rebuild` makes them of.
+
+Only streams that can still change are kept in memory; a job that has ended is handed out and forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apsw
+
+from tenure.domain import events as e
+from tenure.domain.errors import IllegalTransition
+from tenure.domain.job import Job, create, evolve
+from tenure.domain.queue import Queue, evolve_queue
+from tenure.domain.states import Phase
+from tenure.projections.histories import NO_MARKS, Marks, mark
+from tenure.projections.jobs import columns_of, twin_of
+from tenure.store import codec
+from tenure.store.folds import job_to_bytes, queue_to_bytes
+from tenure.store.sqlite_rows import Row, job_row, origin_row
+from tenure.store.sqlite_schema import rows
+
+PAGE = 2_000
+
+# position, stream, version, type, time_us, data
+EventRow = tuple[int, int, int, int, int, bytes]
+
+
+@dataclass(slots=True)
+class Stream:
+    """A stream as far as it was played."""
+
+    number: int
+    name: str
+    version: int = 0
+    last_us: int = 0
+    job: Job | None = None
+    queue: Queue | None = None
+    marks: Marks = NO_MARKS
+
+    @property
+    def ended(self) -> bool:
+        """Nothing can follow."""
+        return self.job is not None and self.job.phase is Phase.FINAL
+
+    def rows(self) -> tuple[Row, ...]:
+        """Its rows: of `origins` and `jobs`, or of `queues`."""
+        if self.job is not None:
+            job = self.job
+            fold = job_to_bytes(job)
+            twin = twin_of(job.origin)
+            return (
+                origin_row(self.number, job.origin),
+                job_row(self.number, self.version, job.origin, columns_of(job), twin, fold, self.marks),
+            )
+        assert self.queue is not None
+        return ((self.queue.name, self.number, self.version, queue_to_bytes(self.queue)),)
+
+
+class BrokenStream(Exception):
+    """An event does not follow from those before it; the text says which and how."""
+
+
+class Replay:
+    """Plays events in the order of the log."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, Stream] = {}
+        self.jobs = 0
+
+    def play(self, row: EventRow) -> Stream:
+        """The stream of an event, after it.
+
+        Raises:
+            BrokenStream: it does not follow from those before it.
+            DecodeError: it cannot be read.
+        """
+        position, number, version, kind, time_us, data = row
+        stream = self.open.get(number)
+        if stream is None:
+            if number != position or version != 1:
+                raise BrokenStream(
+                    f"position {position}: version {version} of stream {number}, which has ended or never began"
+                )
+            stream = self.open[number] = Stream(number, codec.stream_named(data, position))
+        event = codec.decode(data, position=position, stream=stream.name, version=version, time_us=time_us)
+        if version != stream.version + 1:
+            raise BrokenStream(f"position {position}: {stream.name} goes from version {stream.version} to {version}")
+        if time_us < stream.last_us:
+            raise BrokenStream(f"position {position}: {stream.name} goes back in time")
+        if codec.TYPE_OF[type(event.payload)] != kind:
+            raise BrokenStream(f"position {position}: the row says type {kind}, its event is another")
+        follow(stream, event)
+        if isinstance(event.payload, e.JobCreated):
+            self.jobs += 1
+        if stream.ended:
+            del self.open[number]
+        return stream
+
+
+def follow(stream: Stream, event: e.RecordedEvent) -> None:
+    """Take a stream one event on.
+
+    Raises:
+        BrokenStream: the event is not possible there.
+    """
+    payload = event.payload
+    kind, _, name = stream.name.partition("/")
+    try:
+        if isinstance(payload, e.QueueConfigured | e.QueuePaused | e.QueueResumed):
+            stream.queue = evolve_queue(stream.queue, name, payload, event.time_us)
+        elif stream.job is not None:
+            stream.job = evolve(stream.job, payload, event.time_us)
+        elif isinstance(payload, e.JobCreated) and kind == "job":
+            stream.job = create(name, payload, event.time_us)
+        else:
+            raise BrokenStream(f"position {event.position}: {stream.name} begins with {type(payload).__name__}")
+    except IllegalTransition as error:
+        raise BrokenStream(f"position {event.position}: {error}") from error
+    stream.version, stream.last_us = event.version, event.time_us
+    stream.marks = mark(stream.marks, event.version, type(payload))
+
+
+def event_pages(connection: apsw.Connection, upto: int) -> Iterator[list[EventRow]]:
+    """All events up to a position, in pages, in order."""
+    after = 0
+    while True:
+        page = rows(
+            connection,
+            "SELECT position, stream, version, type, time_us, data FROM events WHERE position > ? AND position <= ? "
+            "ORDER BY position LIMIT ?",
+            (after, upto, PAGE),
+        )
+        if not page:
+            return
+        yield page
+        after = page[-1][0]

@@ -1,0 +1,198 @@
+"""A data directory is opened: locked, checked against its anchor, and handed to an engine.
+
+What is wrong is said in words, with what to do, and nothing is started: a log that lost its tail must not go on as if
+it had not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+
+from tenure.runtime.clock import Clock
+from tenure.runtime.ids import Ids
+from tenure.store import chain
+from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
+from tenure.store.lock import DirectoryLock
+from tenure.store.replay import PAGE
+from tenure.store.sqlite import SqliteStore
+from tenure.store.sqlite_schema import (
+    NAME,
+    BadDatabase,
+    check_schema,
+    connect_writer,
+    create_schema,
+    one,
+    read_meta,
+    rows,
+)
+from tenure.store.store import Head, StoreError
+from tenure.store.verify import anchor_problem
+
+# Events before the anchor that are checked as well.
+LOOK_BACK = 1_000
+
+_ADVICE = (
+    "The server does not start on it. Put the newest copy of the whole directory back; or, to go on with what is "
+    "there, check it with `tenure log verify --write-anchor`: what is gone stays gone."
+)
+
+
+async def open_sqlite(
+    directory: Path,
+    *,
+    clock: Clock,
+    ids: Ids,
+    on_fatal: Callable[[BaseException], None],
+    create: bool = True,
+    trust_log: bool = False,
+) -> SqliteStore:
+    """Open the store in a data directory.
+
+    Args:
+        directory: made with mode 0700 where it is missing.
+        clock: when to write the anchor.
+        ids: names a new log.
+        on_fatal: see `open_store`.
+        create: make what is missing.
+        trust_log: open it whatever the anchor says, and leave the anchor as it is (for `verify`).
+
+    Raises:
+        StoreLocked: another process has it open.
+        AnchorMismatch: the log has lost its tail or is another one.
+        BadDatabase: it is no database of ours, damaged, or cannot be made.
+    """
+    lock, connection, head = await asyncio.to_thread(_open, directory, ids.new(), create, trust_log)
+    return SqliteStore(
+        connection, directory, directory / NAME, head, clock=clock, on_fatal=on_fatal, on_close=lock.release
+    )
+
+
+def _open(directory: Path, log_id: str, create: bool, trust_log: bool) -> tuple[DirectoryLock, apsw.Connection, Head]:
+    path = directory / NAME
+    if not create and not path.exists():
+        raise BadDatabase(f"there is no store in {directory}: {NAME} is missing")
+    lock = _lock(directory)
+    try:
+        connection, head = _connect(directory, path, log_id, trust_log)
+    except BaseException:
+        lock.release()
+        raise
+    return lock, connection, head
+
+
+def _lock(directory: Path) -> DirectoryLock:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return DirectoryLock(directory)
+    except OSError as error:
+        raise BadDatabase(f"{directory} cannot be used as a data directory: {error.strerror}") from error
+
+
+def _connect(directory: Path, path: Path, log_id: str, trust_log: bool) -> tuple[apsw.Connection, Head]:
+    anchor = None if trust_log else read_anchor(directory)
+    if anchor is not None and not path.exists():
+        raise AnchorMismatch(f"{path} is gone, but {anchor.position} events were in it. {_ADVICE}")
+    try:
+        connection = connect_writer(path)
+    except apsw.Error as error:
+        raise BadDatabase(f"{path} cannot be opened: {error}. {_ADVICE}") from error
+    try:
+        return connection, _prepare(connection, directory, path, log_id, anchor, trust_log)
+    except apsw.Error as error:
+        connection.close()
+        raise BadDatabase(f"{path} is damaged: {error}. {_ADVICE}") from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _prepare(
+    connection: apsw.Connection, directory: Path, path: Path, log_id: str, anchor: Anchor | None, trust_log: bool
+) -> Head:
+    fresh = not check_schema(connection, path)
+    if fresh and anchor is not None:
+        raise AnchorMismatch(f"{path} is empty, but {anchor.position} events were in it. {_ADVICE}")
+    connection.execute("BEGIN IMMEDIATE")
+    if fresh:
+        create_schema(connection, log_id)
+    # The first write makes the write-ahead log, whose identity the writer watches from here on.
+    connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'boots'")
+    connection.execute("COMMIT")
+    head = read_head(connection)
+    if trust_log:
+        return head
+    if anchor is None:
+        if head.position > 0:
+            raise AnchorMismatch(f"{directory} has no anchor.json, but {head.position} events. {_ADVICE}")
+        anchor = Anchor(log_id=head.log_id, epoch=head.epoch, position=0, hash=chain.START)
+        write_anchor(directory, anchor)
+    problem = anchor_problem(connection, anchor.log_id, anchor.epoch, anchor.position, anchor.hash)
+    problem = problem or tail_problem(connection, anchor.position, head)
+    if problem:
+        raise AnchorMismatch(f"{directory}: {problem}. {_ADVICE}")
+    return head
+
+
+def read_head(connection: apsw.Connection) -> Head:
+    """The end of the log as the database has it."""
+    meta = read_meta(connection)
+    position, head_hash = 0, chain.START
+    for row in connection.execute("SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"):
+        position, head_hash = row
+    return Head(log_id=meta["log_id"], epoch=int(meta["epoch"]), position=position, hash=head_hash)
+
+
+def tail_problem(connection: apsw.Connection, anchored: int, head: Head) -> str:
+    """What is wrong with the log's last part, a little before the anchor to its end; empty: nothing."""
+    if (one(connection, "SELECT max(position) FROM events") or 0) != head.position:
+        return f"the last commit ends at position {head.position}, the last event is another"
+    reached, running = 0, chain.START
+    for row in connection.execute(
+        "SELECT position, hash FROM commits WHERE position <= ? ORDER BY position DESC LIMIT 1",
+        (max(0, anchored - LOOK_BACK),),
+    ):
+        reached, running = row
+    while reached < head.position:
+        ends = rows(
+            connection,
+            "SELECT position, hash FROM commits WHERE position > ? ORDER BY position LIMIT ?",
+            (reached, PAGE),
+        )
+        for end, expected in ends:
+            links = rows(
+                connection,
+                "SELECT position, stream, version, time_us, data FROM events WHERE position > ? AND position <= ? "
+                "ORDER BY position",
+                (reached, end),
+            )
+            running = chain.advance(running, links)
+            if len(links) != end - reached or running != expected:
+                return f"positions {reached + 1} to {end} are not what was committed"
+            reached = end
+    return ""
+
+
+def accept_log(directory: Path) -> Anchor:
+    """Write the anchor of the log as it is; for an operator who has verified it.
+
+    Raises:
+        StoreError: there is no log, or a server has it open.
+    """
+    lock = _lock(directory)
+    try:
+        connection = connect_writer(directory / NAME)
+        try:
+            head = read_head(connection)
+        finally:
+            connection.close()
+        anchor = Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash)
+        write_anchor(directory, anchor)
+    except (apsw.Error, OSError) as error:
+        raise StoreError(f"{directory}: the anchor cannot be written: {error}") from error
+    finally:
+        lock.release()
+    return anchor

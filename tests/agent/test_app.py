@@ -1,0 +1,209 @@
+"""`tenure worker` as a process: what it prints, how it ends, and what it leaves behind. The server is played."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+import pytest
+
+from tenure.agent import strays
+from tenure.runtime.clock import SystemClock
+
+from .conftest import Eventually
+from .fake_server import FakeServer, Session, assignment
+
+pytestmark = pytest.mark.processes
+
+Start: TypeAlias = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def server(clock: SystemClock) -> AsyncIterator[FakeServer]:
+    made = FakeServer(clock.wall_us)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def start(server: FakeServer, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start a worker; those that still run at the end are killed."""
+    (tmp_path / "token").write_text("secret\n")
+    started: list[Process] = []
+
+    async def run(*more: str, **environment: str) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tenure.cli.main", "worker", "--server", f"127.0.0.1:{server.port}"),
+            *("--token-file", str(tmp_path / "token"), "--work-dir", str(tmp_path / "agent"), "--worker-id", "w7"),
+            *more,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**os.environ, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", **environment},
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def ended(process: Process) -> tuple[int, str, str]:
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def running(session: Session, folder: Path, eventually: Eventually, name: str = "job-of-lease-1-1") -> int:
+    """A command that notes its number and runs on; its number."""
+    script = "echo $$ > pid.new; mv pid.new pid; exec sleep 600"
+    await session.started(assignment(command="sh", arguments=("-c", script)))
+    file = folder / "agent" / "jobs" / name / "work" / "pid"
+    await eventually(file.exists)
+    return int(file.read_text())
+
+
+def alive(pid: int) -> bool:
+    return any(process.pid == pid and not process.zombie for process in strays.processes())
+
+
+async def test_sigterm_drains_and_ends_with_0(
+    start: Start, server: FakeServer, tmp_path: Path, eventually: Eventually
+) -> None:
+    process = await start("--queue", "q1", "--queue", "q2", "--slots", "2", "--label", "zone=a")
+    session = await server.session()
+    hello = await session.welcome()
+    assert (hello.worker_id, list(hello.queues), hello.slots, dict(hello.labels)) == (
+        ("w7", ["q1", "q2"], 2, {"zone": "a"})
+    )
+    assert hello.agent_version
+    assert server.metadata[0]["authorization"] == "Bearer secret"
+    pid = await running(session, tmp_path, eventually)
+    process.send_signal(signal.SIGTERM)
+    assert (await session.reported("released")).released.reason == "worker is draining"
+    await session.next("goodbye")
+    session.end()
+    code, out, err = await ended(process)
+    assert code == 0
+    assert out == f"tenure: worker w7 connected to 127.0.0.1:{server.port}\n"
+    words = [word for word in ("starting", "connected", "assigned", "started", "draining", "released") if word in err]
+    assert words == ["starting", "connected", "assigned", "started", "draining", "released"]
+    assert "secret" not in err
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize("how", ["signal", "file"])
+async def test_a_preemption_notice_drains(
+    start: Start, server: FakeServer, tmp_path: Path, eventually: Eventually, how: str
+) -> None:
+    notice = tmp_path / "preempted"
+    process = await start(TENURE_PREEMPTION_FILE=str(notice), TENURE_QUEUE="q1 q2")
+    session = await server.session()
+    assert list((await session.welcome()).queues) == ["q1", "q2"]
+    await running(session, tmp_path, eventually)
+    if how == "signal":
+        process.send_signal(signal.SIGUSR1)
+    else:
+        notice.touch()
+    assert (await session.reported("released")).released.reason == "preemption notice"
+    await session.next("goodbye")
+    session.end()
+    assert (await ended(process))[0] == 0
+
+
+async def test_a_second_signal_stops_at_once(
+    start: Start, server: FakeServer, tmp_path: Path, eventually: Eventually
+) -> None:
+    process = await start()
+    session = await server.session()
+    await session.welcome()
+    deaf = 'trap "" INT TERM; touch up; while true; do sleep 0.05; done'
+    await session.started(assignment(command="sh", arguments=("-c", deaf), grace_s=600))
+    await eventually((tmp_path / "agent/jobs/job-of-lease-1-1/work/up").exists)
+    process.send_signal(signal.SIGINT)
+    await session.beat(more=2)
+    process.send_signal(signal.SIGINT)
+    assert (await session.reported("released")).released.reason == "the worker was stopped at once"
+    await session.next("goodbye")
+    session.end()
+    assert (await ended(process))[0] == 0
+
+
+async def test_when_it_is_killed_its_commands_die_and_the_next_start_tidies_up(
+    start: Start, server: FakeServer, tmp_path: Path, eventually: Eventually
+) -> None:
+    process = await start()
+    session = await server.session()
+    await session.welcome()
+    pid = await running(session, tmp_path, eventually)
+    process.kill()
+    await ended(process)
+    await eventually(lambda: not alive(pid))
+    jobs = tmp_path / "agent" / "jobs"
+    assert len(list(jobs.iterdir())) == 1
+    again = await start()
+    session = await server.session()
+    assert not (await session.welcome()).leases
+    assert list(jobs.iterdir()) == []
+    again.send_signal(signal.SIGTERM)
+    await session.next("goodbye")
+    session.end()
+    assert (await ended(again))[0] == 0
+
+
+async def test_a_job_sees_nothing_of_the_agent(start: Start, server: FakeServer, tmp_path: Path) -> None:
+    await start("--pass-env", "MINE", "--pass-env", "ABSENT", "--allow-root", f"{tmp_path}/data/", MINE="1", OTHER="2")
+    session = await server.session()
+    assert list((await session.welcome()).allowed_roots) == [f"{tmp_path}/data"]
+    seen = tmp_path / "seen"
+    await session.started(assignment(command="sh", arguments=("-c", f"env > {seen}")))
+    await session.reported("succeeded")
+    names = {line.split("=", 1)[0] for line in seen.read_text().splitlines()}
+    told = {name for name in names if name.startswith("TENURE_")}
+    assert names - told - {"PWD", "OLDPWD", "SHLVL", "_"} == {"PATH", "HOME", "LANG", "TMPDIR", "MINE"}
+    assert "TENURE_TOKEN_FILE" not in told
+
+
+async def test_one_worker_a_work_directory(start: Start, server: FakeServer) -> None:
+    await start()
+    await (await server.session()).welcome()
+    code, out, err = await ended(await start())
+    assert (code, out) == (1, "")
+    assert "give each worker a --work-dir of its own" in err
+
+
+async def test_a_refused_token_ends_with_1(start: Start, server: FakeServer) -> None:
+    process = await start()
+    session = await server.session()
+    session.end(grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID", "the token is not known here")
+    code, out, err = await ended(process)
+    assert (code, out) == (1, "")
+    assert "tenure: the server refuses this worker: CREDENTIALS_INVALID: the token is not known here" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--allow-root", "data"), "--allow-root: 'data' is not an absolute path"),
+        (("--slots", "0"), "--slots"),
+        (("--label", "zone"), "--label: 'zone' is not KEY=VALUE"),
+        (("--server", "nowhere"), "--server: 'nowhere' is not an address"),
+        (("--token-file", "/absent"), "--token-file: cannot read /absent"),
+    ],
+)
+async def test_what_is_written_wrongly_ends_with_2(start: Start, arguments: tuple[str, ...], why: str) -> None:
+    code, out, err = await ended(await start(*arguments))
+    assert (code, out) == (2, "")
+    assert why in err
+    assert "Traceback" not in err
