@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -24,6 +24,8 @@ from tests.servers.seaweedfs import SeaweedFS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
 
 BUCKET = "acceptance"
 WITHIN_S = 60.0
@@ -124,7 +126,7 @@ class Fleet:
             job = await self.caller.job(job_id)
             return job if state_of(job) == state else None
 
-        return await self._eventually(reached, f"{job_id} to be {state}", within_s)
+        return await self.eventually(reached, f"{job_id} to be {state}", within_s)
 
     async def until_attempt(self, job_id: str, number: int, *, within_s: float = WITHIN_S) -> job_pb2.Job:
         """The job, once that attempt runs."""
@@ -133,7 +135,7 @@ class Fleet:
             job = await self.caller.job(job_id)
             return job if job.status.attempt == number and state_of(job) == "RUNNING" else None
 
-        return await self._eventually(reached, f"attempt {number} of {job_id} to run", within_s)
+        return await self.eventually(reached, f"attempt {number} of {job_id} to run", within_s)
 
     async def until_completed(self, job_id: str, *, within_s: float = WITHIN_S) -> job_pb2.Job:
         """The job, once it has ended; AssertionError when not by success."""
@@ -142,7 +144,7 @@ class Fleet:
             job = await self.caller.job(job_id)
             return job if outcome_of(job) != "UNSPECIFIED" else None
 
-        job = await self._eventually(ended, f"the end of {job_id}", within_s)
+        job = await self.eventually(ended, f"the end of {job_id}", within_s)
         assert outcome_of(job) == "COMPLETED", f"{job}\n{self.outputs()}"
         return job
 
@@ -152,11 +154,14 @@ class Fleet:
         async def there() -> bool:
             return kind in [type_of(event) for event in await self.caller.events(job_id)]
 
-        await self._eventually(there, f"{kind} of {job_id}", within_s)
+        await self.eventually(there, f"{kind} of {job_id}", within_s)
 
-    async def _eventually(self, look: Any, what: str, within_s: float) -> Any:
+    async def eventually(self, look: Callable[[], Awaitable[T | None]], what: str, within_s: float = WITHIN_S) -> T:
+        """`waiting.eventually`, and on failure what the processes wrote last."""
         try:
-            return await eventually(look, what, within_s=within_s)
+            found = await eventually(look, what, within_s=within_s)
+            assert found is not None
+            return found
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.outputs()}") from None
 
@@ -203,9 +208,7 @@ class Fleet:
             data = await self.get(key)
             return data if data is not None and part in data else None
 
-        found = await self._eventually(there, f"{part!r} in {key}", within_s)
-        assert isinstance(found, bytes)
-        return found
+        return await self.eventually(there, f"{part!r} in {key}", within_s)
 
     async def json(self, key: str) -> Any:
         """The JSON in an object, or None."""
@@ -216,11 +219,13 @@ class Fleet:
         """The text of a file of this machine, once it is there and not empty."""
 
         async def there() -> str | None:
-            return (path.read_text() or None) if path.exists() else None
+            return _text(path)
 
-        found = await self._eventually(there, f"the file {path.name}", within_s)
-        assert isinstance(found, str)
-        return found
+        return await self.eventually(there, f"the file {path.name}", within_s)
+
+
+def _text(path: Path) -> str | None:
+    return (path.read_text() or None) if path.exists() else None
 
 
 def client(store: SeaweedFS) -> S3Client:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 READY_S = 60.0
 LISTENING = re.compile(r"^tenure: listening on (\S+)$", re.MULTILINE)
-TENURE = (sys.executable, "-m", "tenure.cli.main")
+TENURE = (sys.executable, "-m", "tenure")
 
 
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:

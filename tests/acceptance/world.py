@@ -9,14 +9,12 @@ follows from a moved clock crosses sockets and perhaps threads, so tests wait fo
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from tests.acceptance.callers import Caller
 from tests.acceptance.scripted_worker import ScriptedWorker
-from tests.controlplane.harness import running_server
+from tests.acceptance.serving import RunningServer, running_server
 from tests.fakes import FakeClock, SequenceIds
 
 T0_MS = 1_633_329_776_235
@@ -32,7 +30,7 @@ class World:
         self.store_url = store_url
         self.clock = FakeClock(wall_ms * 1000, pause_s=0.0)
         self.ids = SequenceIds()
-        self.server: Any = None
+        self._server: RunningServer | None = None
         self.workers: list[ScriptedWorker] = []
         self._callers: list[Caller] = []
         self._serving: AsyncExitStack | None = None
@@ -47,9 +45,15 @@ class World:
     async def start(self) -> None:
         """Start the server."""
         self._serving = AsyncExitStack()
-        self.server = await self._serving.enter_async_context(
-            running_server(store_url=self.store_url, clock=self.clock, ids=self.ids, listen="127.0.0.1:0")
+        self._server = await self._serving.enter_async_context(
+            running_server(store_url=self.store_url, clock=self.clock, ids=self.ids)
         )
+
+    @property
+    def server(self) -> RunningServer:
+        """The server."""
+        assert self._server is not None
+        return self._server
 
     async def stop(self) -> None:
         """Stop the server; workers and callers lose their connections."""
@@ -124,8 +128,7 @@ class World:
         return caller
 
     async def _token(self, *, role: str, subject: str, project: str = "") -> str:
-        token = self.server.token(role=role, subject=subject, project=project)
-        return str(await token if inspect.isawaitable(token) else token)
+        return await self.server.token(role=role, subject=subject, project=project)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tenure.cli.main import app
+from tenure.client import RetryPolicy, sync_client
 from tests.client.scripted import ScriptedServer, serving
 
 
@@ -52,7 +53,8 @@ def server(running: ScriptedServer) -> Iterator[ScriptedServer]:
 
 @pytest.fixture(autouse=True)
 def nobodys_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of ours, and a state folder of its own."""
+    """No variable of ours, a state folder of its own, and retries that do not take long."""
+    monkeypatch.setattr(sync_client, "RetryPolicy", lambda: RetryPolicy(initial_s=0.001, maximum_s=0.002))
     for name in [each for each in os.environ if each.startswith("TENURE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -8,7 +8,7 @@ import pytest
 from tenure.cli.text import timestamp_us, to_timestamp
 from tenure.v1 import job_pb2, job_service_pb2
 from tests.cli.conftest import Tenure
-from tests.cli.examples import HOSTILE, S, T0_US, running_job
+from tests.cli.examples import HOSTILE, T0_US, S, running_job
 from tests.client.scripted import Refusal, ScriptedServer
 
 

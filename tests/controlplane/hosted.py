@@ -126,9 +126,10 @@ async def hosted(
     *,
     limits: Limits | None = None,
     others: tuple[tuple[ServiceDescriptor, object], ...] = (),
+    tokens: Tokens | None = None,
 ) -> AsyncIterator[Hosted]:
     """A server with all our services; those without a servicer have no method that is built."""
-    tokens = Tokens(MemoryStore(), FakeClock(), Uuid7Ids())
+    tokens = tokens or Tokens(MemoryStore(), FakeClock(), Uuid7Ids())
     host = Host(tokens, SequenceIds("reference-1"), limits)
     for descriptor in OURS:
         host.add(descriptor, (servicers or {}).get(descriptor.name, object()))

@@ -68,6 +68,7 @@ def _check_time(job: Job, log: list[Dated]) -> None:
         assert job.expires_us is None
     else:
         assert job.expires_us == base + allocation + granted
+    assert job.stop_until_us is None or job.expires_us is None or job.stop_until_us <= job.expires_us
     if base is not None:
         assert job.last_us <= base + allocation + granted
     if granted and terms.max_time_allocation_us is not None:

@@ -41,7 +41,7 @@ class Guard:
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=open("/tmp/guard.err","w"),
             start_new_session=True,
             env={"PATH": os.defpath},
         )

@@ -45,12 +45,10 @@ from tenure.v1 import (
 )
 
 LOCAL_ADMIN = "local"
-REQUESTS_KEPT_US = 7 * 86_400_000_000
 
 _DRAIN_SECONDS = 5.0
 _STOP_SECONDS = 2.0
-_HOUSEKEEPING_SECONDS = 60.0
-_ROUNDS_AN_HOUR = 60
+_CORRECTION_SECONDS = 60.0
 
 _log = get_logger("server")
 
@@ -110,9 +108,9 @@ class ControlPlane:
         self.tokens = Tokens(store, clock, ids, random=random)
         self.handler = Handler(store, clock, ids)
         self.health = health.HealthService()
-        self.workers = WorkerService(self.handler, store, clock, ids)
         self._resume = ResumeTokens(store, key)
         self._pages = Pages(key)
+        self.workers = WorkerService(handler=self.handler, store=store, clock=clock, ids=ids, pages=self._pages)
         self._watches = Watches(store, self._resume)
         self._tail = Tail(store)
         self.catalogue = Catalogue(
@@ -150,7 +148,7 @@ class ControlPlane:
         """What goes on beside the calls, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.workers.run())
-            group.create_task(self._housekeeping())
+            group.create_task(self._keep_time())
 
     async def stop(self) -> None:
         """Let go of everybody, in order; the store stays open."""
@@ -225,15 +223,11 @@ class ControlPlane:
         host.prepare()
         self._server.add_generic_rpc_handlers((host,))
 
-    async def _housekeeping(self) -> None:
-        rounds = 0
+    async def _keep_time(self) -> None:
         while True:
-            await self._clock.sleep(_HOUSEKEEPING_SECONDS)
+            await self._clock.sleep(_CORRECTION_SECONDS)
             if isinstance(self._clock, SystemClock):
                 self._clock.correct()
-            rounds += 1
-            if rounds % _ROUNDS_AN_HOUR == 0:
-                await self.store.purge_requests(self._clock.wall_us() - REQUESTS_KEPT_US)
 
 
 async def serve(
@@ -264,12 +258,16 @@ async def serve(
     try:
         plane = ControlPlane(settings, store, clock, ids, random=random)
         await plane.start()
-        async with asyncio.TaskGroup() as group:
-            beside = group.create_task(plane.run())
-            ready(plane)
-            await stop.wait()
-            await plane.stop()
-            beside.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                beside = group.create_task(plane.run())
+                ready(plane)
+                await stop.wait()
+                await plane.stop()
+                beside.cancel()
+        except BaseExceptionGroup as error:
+            _log.error("failed", exc_info=error)
+            raise
     finally:
         await store.close()
 

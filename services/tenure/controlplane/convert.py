@@ -54,6 +54,7 @@ def fill_status(status: job_pb2.JobStatus, job: Job) -> None:
     status.state = STATES[job.state]
     if job.outcome is not None:
         status.outcome = OUTCOMES[job.outcome]
+        status.reason = job.reason
     for field, at_us in (
         ("started_at", job.started_us),
         ("expires_at", job.expires_us),
@@ -67,7 +68,6 @@ def fill_status(status: job_pb2.JobStatus, job: Job) -> None:
     status.num_failures = job.num_failures
     status.num_interruptions = job.num_interruptions
     status.num_heartbeats = job.num_heartbeats
-    status.reason = job.reason
     if job.progress is not None:
         status.progress.fraction = job.progress.fraction
         status.progress.message = job.progress.message

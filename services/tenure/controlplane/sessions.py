@@ -269,10 +269,11 @@ class Sessions:
         """Whether the worker is one on which everything fails."""
         if change.after.outcome is e.Outcome.COMPLETED:
             worker.succeeded()
-        elif not live.stopping and any(isinstance(event.payload, e.AttemptFailed) for event in change.events):
-            if worker.failed(live.job_id):
-                self._workers.suspect(worker)
-                self._timers.after(SUSPECT_NS, lambda: self._workers.cleared(worker))
+            return
+        failed = any(isinstance(event.payload, e.AttemptFailed) for event in change.events)
+        if failed and not live.stopping and worker.failed(live.job_id):
+            self._workers.suspect(worker)
+            self._timers.after(SUSPECT_NS, lambda: self._workers.cleared(worker))
 
     def _waits(self, change: Change, live: Live | None) -> None:
         """Tell the dispatcher which jobs wait."""

@@ -293,7 +293,8 @@ class Workers:
 
     def used(self, worker: Worker, queue: str) -> None:
         """The worker got a job of the queue: the others come first now."""
-        if worker in (pool := self.pools.get(queue, ())):
+        pool = self.pools.get(queue)
+        if pool is not None and worker in pool:
             pool.move_to_end(worker)
 
     def of_queue(self, queue: str) -> tuple[int, int]:

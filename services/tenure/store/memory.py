@@ -86,6 +86,8 @@ class MemoryStore:
 
     async def commit(self, unit: Unit) -> Committed:
         """See `Store.commit`."""
+        for append in unit.appends:
+            append.check()
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._pending.append((unit, future))
         if self._writer is None or self._writer.done():

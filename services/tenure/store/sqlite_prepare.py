@@ -52,7 +52,7 @@ def prepare(unit: Unit) -> PreparedUnit:
     """Encode a unit.
 
     Raises:
-        ValueError: it is not one that can be stored: an append without its fold, or a fold of another version.
+        ValueError: see `Append.check`.
     """
     request = unit.request
     request_id, digest = (request.request_id, request.digest) if request is not None else ("", b"")
@@ -61,19 +61,13 @@ def prepare(unit: Unit) -> PreparedUnit:
 
 
 def _append(append: Append, request_id: str, digest: bytes) -> PreparedAppend:
+    append.check()
     job, queue = append.job, append.queue
-    fold = job if job is not None else queue
-    if fold is None or not append.events:
-        raise ValueError(f"{append.stream}: an append needs events, and the job or queue after them")
-    if fold.version != append.expected_version + len(append.events):
-        raise ValueError(f"{append.stream}: the fold is of version {fold.version}, the events lead to another")
     events: list[PreparedEvent] = []
     name = append.stream if append.expected_version == 0 else ""
     for event in append.events:
         payload = event.payload
         kind = type(payload)
-        if kind is e.JobAssigned and event.event_id != payload.lease_id:  # type: ignore[union-attr]
-            raise ValueError(f"{append.stream}: the id of a JobAssigned is its lease id")
         data = codec.encode(event, stream=name, request_id=request_id, request_digest=digest)
         events.append(PreparedEvent(kind, codec.TYPE_OF[kind], event.time_us, data))
         name = ""

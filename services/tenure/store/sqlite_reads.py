@@ -131,7 +131,8 @@ class Reads:
             where, argument = "o.id IN (SELECT value FROM json_each(?))", json.dumps(list(ids))
         return [
             JobRow(*row)
-            for row in self.connection.execute(
+            for row in rows(
+                self.connection,
                 f"SELECT {JOB_COLUMNS} FROM origins o JOIN jobs j ON j.number = o.number WHERE {where}",  # noqa: S608
                 (argument,),
             )
@@ -248,8 +249,9 @@ class Reads:
         ):
             oldest_us = one(self.connection, "SELECT created_us FROM origins WHERE number = ?", (oldest,))
             depths[queue] = QueueDepth(waiting=waiting, oldest_us=oldest_us)
-        for queue, active in self.connection.execute(
-            "SELECT queue, count(*) FROM jobs INDEXED BY jobs_leased WHERE leased IS NOT NULL GROUP BY queue"
+        for queue, active in rows(
+            self.connection,
+            "SELECT queue, count(*) FROM jobs INDEXED BY jobs_leased WHERE leased IS NOT NULL GROUP BY queue",
         ):
             ready = depths.get(queue, QueueDepth())
             depths[queue] = QueueDepth(waiting=ready.waiting, active=active, oldest_us=ready.oldest_us)

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tenure.domain.events import NewEvent, RecordedEvent
+from tenure.domain.events import JobAssigned, NewEvent, RecordedEvent
 from tenure.domain.job import Job
 from tenure.domain.queue import Queue
 from tenure.domain.states import State
@@ -41,6 +41,21 @@ class Append:
     events: tuple[NewEvent, ...]
     job: Job | None = None
     queue: Queue | None = None
+
+    def check(self) -> None:
+        """Refuse what no engine can store.
+
+        Raises:
+            ValueError: no events, no fold, a fold of another version, or a JobAssigned whose id is not its lease id.
+        """
+        fold = self.job if self.job is not None else self.queue
+        if fold is None or not self.events:
+            raise ValueError(f"{self.stream}: an append needs events, and the job or queue after them")
+        if fold.version != self.expected_version + len(self.events):
+            raise ValueError(f"{self.stream}: the events do not lead to version {fold.version}, which the fold has")
+        for event in self.events:
+            if isinstance(event.payload, JobAssigned) and event.payload.lease_id != event.event_id:
+                raise ValueError(f"{self.stream}: the id of a JobAssigned is its lease id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +273,7 @@ class Store(Protocol):
         """Append the unit's events and change the rows they change.
 
         Raises:
+            ValueError: see `Append.check`.
             Conflict, DuplicateSpecification, RequestAnswered: decided inside the transaction; nothing was written.
             StorageFull, StorageReadOnly: nothing was written.
             CommitOutcomeUnknown: see there.

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
+from botocore.handlers import add_expect_header
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _REGION = "us-east-1"
+_PATIENT_S = 4.0
 
 
 class S3Clients:
@@ -58,7 +60,7 @@ class S3Clients:
     def _make(self, connect_s: float, read_s: float) -> S3Client:
         if self._session is None:
             self._session = boto3.Session()
-        return self._session.client(
+        client = self._session.client(
             "s3",
             endpoint_url=self._endpoint,
             region_name=self._region,
@@ -74,3 +76,7 @@ class S3Clients:
                 s3={"addressing_style": "path"} if self._endpoint else {},
             ),
         )
+        if read_s < _PATIENT_S:
+            # boto3 asks whether it may send a body and waits a second where nobody answers: a whole short lease.
+            client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client

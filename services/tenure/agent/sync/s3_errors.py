@@ -76,9 +76,11 @@ def mapped(operation: str, bucket: str, key: str) -> Iterator[None]:
         raise ObjectRefused(f"{operation} {shown}: the bytes do not have the object's checksum.") from None
     except (boto.ParamValidationError, boto.InvalidDNSNameError):
         raise ObjectRefused(f"{operation} {shown}: not a valid bucket or key.") from None
-    except SentTooLate:
-        raise StoreUnreachable(f"{operation} {shown}: it took longer than the lease allows.") from None
-    except (boto.BotoCoreError, http.client.HTTPException, OSError) as error:
+    except (SentTooLate, boto.BotoCoreError, http.client.HTTPException, OSError) as error:
+        # botocore wraps what the body of a request raises.
+        cause = error.kwargs.get("error", error) if isinstance(error, boto.HTTPClientError) else error
+        if isinstance(cause, SentTooLate):
+            raise StoreUnreachable(f"{operation} {shown}: it took longer than the lease allows.") from None
         raise StoreUnreachable(f"{operation} {shown}: {type(error).__name__}.") from None
 
 

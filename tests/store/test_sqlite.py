@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tenure.store.store import Store
+from tests.store.contract import LogContract
+from tests.store.opening import opened
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with opened(tmp_path) as made:
+        yield made
+
+
+class TestLog(LogContract):
+    pass
