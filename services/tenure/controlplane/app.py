@@ -85,7 +85,7 @@ class ServerSettings:
 class ControlPlane:
     """Everything of one server over an open store.
 
-    `address` is where it listens, known after `start`; `admin_secret` the local administrator's token.
+    `address` is where it listens and `admin_secret` the local administrator's token, both known after `prepare`.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class ControlPlane:
         self.host = Host(self.tokens, ids, configuration.limits(usual))
         self._server = grpc.aio.server(options=listening.options(settings.max_workers))
 
-    async def start(self) -> None:
-        """Bring the store's queues up to the configuration, and take calls.
+    async def prepare(self) -> None:
+        """Bring the store's queues up to the configuration, and take the address.
 
         Raises:
             CannotListen: the address cannot be had, or would be open without encryption.
@@ -140,6 +140,10 @@ class ControlPlane:
         self.admin_secret = await self._local_admin()
         self._add_services(listening.is_loopback(host))
         self.address = listening.bind(self._server, self._settings.listen, self._settings.encryption)
+
+    async def open(self) -> None:
+        """Take calls, once the leases of the log are known; `run` goes on already."""
+        await self.workers.loaded.wait()
         await self._server.start()
         self.health.serve(self.host.service_names)
         _log.info("serving", address=self.address, engine=self.store.engine, position=self.store.head().position)
@@ -257,10 +261,11 @@ async def serve(
     store = await open_store(settings.store, clock=clock, on_fatal=on_fatal)
     try:
         plane = ControlPlane(settings, store, clock, ids, random=random)
-        await plane.start()
+        await plane.prepare()
         try:
             async with asyncio.TaskGroup() as group:
                 beside = group.create_task(plane.run())
+                await plane.open()
                 ready(plane)
                 await stop.wait()
                 await plane.stop()

@@ -125,6 +125,8 @@ async def _survive(
                     teller.strong(f"resumed on {status.machine_id} from the checkpoint in S3")
                 elif kind == "job_terminated":
                     break
+            case "snapshot" if message.snapshot.status.attempt:
+                teller.assigned(message.snapshot.status)
             case _:
                 pass
     job = await client.retrieve_job(job_id, flags=flags)

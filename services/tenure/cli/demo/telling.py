@@ -30,7 +30,7 @@ class Teller:
 
     def chapter(self, text: str) -> None:
         """A new part."""
-        self._console.print(f"\n[bold cyan]▌ {escape(text)}[/]")
+        self._print(f"\n[bold cyan]▌ {escape(text)}[/]")
 
     def say(self, text: str) -> None:
         """One line."""
@@ -42,7 +42,7 @@ class Teller:
 
     def detail(self, text: str) -> None:
         """A line below the one before."""
-        self._console.print(f"          · {escape(text)}", style="dim")
+        self._print(f"[dim]          · {escape(text)}[/]")
 
     def event(self, event: job_service_pb2.JobEvent) -> None:
         """What a watch brought."""
@@ -55,11 +55,15 @@ class Teller:
         elif kind == "job_heartbeat" and status.progress.message:
             self.say(f"heartbeat {status.num_heartbeats}: {status.progress.message}")
 
+    def assigned(self, status: job_pb2.JobStatus) -> None:
+        """The job had been assigned before the watch began."""
+        self.say(_WORDS["job_assigned"].format(worker=status.machine_id, attempt=status.attempt))
+
     def stored(self, event: event_pb2.Event) -> None:
         """One event of the log."""
         kind = event.WhichOneof("payload") or ""
         name = "".join(part.capitalize() for part in kind.split("_"))
-        self._console.print(f"  {event.position:>4}  {local_time(event.time)}  {name:<18} by {escape(event.actor)}")
+        self._print(f"  {event.position:>4}  {local_time(event.time)}  {name:<18} by {escape(event.actor)}")
 
     def attempts(self, job: job_pb2.Job) -> None:
         """The attempts of a job as a table."""
@@ -76,7 +80,7 @@ class Teller:
                 f"{attempt.bytes_downloaded} B",
                 f"{attempt.bytes_uploaded} B",
             )
-        self._console.print(table)
+        self._print(table)
 
     def finish(self) -> None:
         """What to try next."""
@@ -88,10 +92,14 @@ class Teller:
             ".venv/bin/tenure jobs create --queue default --time 10m -- python3 -c 'print(6 * 7)'",
             ".venv/bin/tenure jobs watch",
         ):
-            self._console.print(f"  {line}", markup=False)
+            self._print(escape(f"  {line}"))
+
+    def _print(self, what: str | Table) -> None:
+        # Lines are cut by the terminal, not broken in the middle of a path or an id.
+        self._console.print(what, soft_wrap=True)
 
     def _line(self, markup: str) -> None:
-        self._console.print(f"[dim]{time.monotonic() - self._start:6.1f} s[/]  {markup}")
+        self._print(f"[dim]{time.monotonic() - self._start:6.1f} s[/]  {markup}")
 
 
 def local_time(at: Timestamp) -> str:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from tenure.v1 import job_pb2
+from tests.cli.conftest import Tenure
+from tests.cli.examples import changed, ended, mark, running_job, snapshot
+from tests.client.scripted import Refusal, ScriptedServer, Silence
+
+
+async def test_named_jobs_are_watched_to_their_end(server: ScriptedServer, tenure: Tenure) -> None:
+    server.streams(
+        "WatchJobs",
+        [snapshot(running_job("a")), snapshot(running_job("b")), mark(), ended("a", 5), ended("b", 6), Silence()],
+    )
+    result = await tenure("jobs", "watch", "a", "b")
+    assert result.code == 0
+    assert result.out.splitlines()[-2:] == [
+        "2021-10-04 06:43:01.235Z  a  SUCCESS/COMPLETED  Your job has completed successfully!",
+        "2021-10-04 06:43:02.235Z  b  SUCCESS/COMPLETED  Your job has completed successfully!",
+    ]
+    [request] = server.asked["WatchJobs"]
+    assert (list(request.ids), request.HasField("flags")) == (["a", "b"], False)
+
+
+async def test_one_failed_job_is_exit_code_1(server: ScriptedServer, tenure: Tenure) -> None:
+    steps = [snapshot(running_job("a")), snapshot(running_job("b")), mark(), ended("a", 5), ended("b", 6, well=False)]
+    server.streams("WatchJobs", [*steps, Silence()])
+    assert (await tenure("jobs", "watch", "a", "b")).code == 1
+
+
+async def test_a_job_that_has_ended_is_told_at_once(server: ScriptedServer, tenure: Tenure) -> None:
+    job = running_job("a")
+    job.status.state = job_pb2.JOB_STATE_SUCCESS
+    server.streams("WatchJobs", [snapshot(job), Silence()])
+    assert (await tenure("jobs", "watch", "a")).code == 0
+
+
+async def test_a_lost_connection_repeats_no_line(server: ScriptedServer, tenure: Tenure) -> None:
+    server.streams(
+        "WatchJobs",
+        [snapshot(running_job("a")), mark("t1"), Refusal(grpc.StatusCode.UNAVAILABLE)],
+        [changed("a", 4, job_pb2.JOB_STATE_RUNNING, "four"), Refusal(grpc.StatusCode.UNAVAILABLE)],
+        [ended("a", 5), Silence()],
+    )
+    result = await tenure("jobs", "watch", "a")
+    assert result.code == 0
+    assert [line.rsplit("  ", 1)[1] for line in result.out.splitlines()] == [
+        "Your job is now waiting in the queue!",
+        "Your job is now running!",
+        "four",
+        "Your job has completed successfully!",
+    ]
+    assert [request.resume_token for request in server.asked["WatchJobs"]] == ["", "t1", "t4"]
+
+
+async def test_json_is_a_line_each_change(server: ScriptedServer, tenure: Tenure) -> None:
+    server.streams("WatchJobs", [snapshot(running_job("a")), mark(), ended("a", 5), Silence()])
+    first, last = (await tenure("jobs", "watch", "a", "-o", "json")).json_lines
+    assert first["snapshot"]["id"] == "a"
+    assert last["event"]["status"]["state"] == "JOB_STATE_SUCCESS"
+    assert last["resumeToken"] == "t5"
+
+
+async def test_without_names_filters_choose(server: ScriptedServer, tenure: Tenure) -> None:
+    refusal = Refusal(grpc.StatusCode.PERMISSION_DENIED, "ROLE_NOT_ALLOWED", "not for workers")
+    server.streams("WatchJobs", [refusal])
+    result = await tenure("jobs", "watch", "--queue", "q", "--state", "running", "--label", "a=b")
+    assert result.code == 1
+    [request] = server.asked["WatchJobs"]
+    assert (request.flags.filter_queue, request.flags.filter_state) == ("q", job_pb2.JOB_STATE_RUNNING)
+    assert dict(request.flags.filter_labels) == {"a": "b"}
+    assert request.flags.include_updates
+
+
+@pytest.mark.parametrize("extra", [["--queue", "q"], ["--state", "running"], ["--label", "a=b"]])
+async def test_names_or_filters(server: ScriptedServer, tenure: Tenure, extra: list[str]) -> None:
+    result = await tenure("jobs", "watch", "a", *extra)
+    assert result.code == 2
+    assert "not both" in result.err
