@@ -102,6 +102,11 @@ class ScriptedWorker:
 
         return await self.until(welcome, "Welcome")
 
+    @property
+    def connected(self) -> bool:
+        """Its stream is open."""
+        return self._call is not None and self.ended is None
+
     async def vanish(self) -> None:
         """Drop the stream without a word."""
         if self._reader is not None:

@@ -48,7 +48,7 @@ async def test_scenario_09_sweep_900_ms_late(world: World) -> None:
     await world.until(EXPIRES_MS - 50)
     world.clock.freeze(0.95)
     assert world.now_ms() == EXPIRES_MS + 900
-    await world.settle()
+    await world.wake()
     await eventually(lambda: _final(story.user, story.job_id), "the expiry")
     assert world.now_ms() == EXPIRES_MS + 900
     await _assert_expired(story.user, admin, story.job_id)

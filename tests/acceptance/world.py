@@ -144,7 +144,7 @@ class World:
                 (
                     held.next_beat_us
                     for worker in self.workers
-                    if worker.beats_by_itself
+                    if worker.beats_by_itself and worker.connected
                     for held in worker.held.values()
                 ),
                 default=target_us + 1,
@@ -154,7 +154,7 @@ class World:
             await self.clock.advance_to(max(due_us, self.clock.wall_us()))
             for worker in self.workers:
                 for held in list(worker.held.values()):
-                    if worker.beats_by_itself and held.next_beat_us <= self.clock.wall_us():
+                    if worker.beats_by_itself and worker.connected and held.next_beat_us <= self.clock.wall_us():
                         await worker.beat(held.assignment)
         await self.clock.advance_to(target_us)
         await self.settle()
@@ -166,6 +166,11 @@ class World:
     async def let_pass_without_beats(self, seconds: float) -> None:
         """Let so much time pass in which no worker is heard."""
         await self.clock.advance(seconds)
+        await self.settle()
+
+    async def wake(self) -> None:
+        """Wake those whose time came while the clock was frozen; they are late."""
+        await self.clock.advance(0)
         await self.settle()
 
     async def settle(self) -> None:

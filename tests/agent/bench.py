@@ -42,6 +42,7 @@ class Bench:
         self.server = server
         self.folder = folder
         self.clock = clock
+        self.offload = offload
         self.work_dir = WorkDir(folder / "agent", offload)
         self.store = LocalStore(folder / "objects", offload=offload)
         self.store.create_bucket(BUCKET)
@@ -71,7 +72,7 @@ class Bench:
             transport=GrpcTransport(address=f"127.0.0.1:{self.server.port}", token=token),
             clock=self.clock,
             random=self.random,
-            runner=LocalRunner(clock=self.clock, path=PATH),
+            runner=LocalRunner(clock=self.clock, offload=self.offload, path=PATH),
             folders=self.work_dir,
             copying=self.copying,
             agent_environment={"PATH": PATH, "LANG": "C.UTF-8", "AWS_SECRET_ACCESS_KEY": "hidden"},

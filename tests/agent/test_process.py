@@ -16,6 +16,7 @@ from tenure.agent import strays
 from tenure.agent.cgroup import CgroupParent, find_cgroup_parent
 from tenure.agent.process import Guard, LocalCommand, LocalRunner
 from tenure.agent.runner import CommandLine, CommandNotStarted, Exit, Ladder
+from tenure.agent.sync.offload import Inline
 from tenure.runtime.clock import SystemClock
 
 from .conftest import Eventually
@@ -35,7 +36,7 @@ def runner(request: pytest.FixtureRequest, clock: SystemClock, tmp_path: Path) -
         parent = find_cgroup_parent(f"tenure-test-{os.getpid()}")
         if parent is None:
             pytest.skip("cgroup v2 cannot be written here")
-    yield LocalRunner(clock=clock, path=KEEP, cgroups=parent)
+    yield LocalRunner(clock=clock, offload=Inline(), path=KEEP, cgroups=parent)
     if parent is not None:
         parent.kill_stale()
         parent.remove()
@@ -241,7 +242,7 @@ async def test_an_orphan_that_hides_its_environment_is_found_when_the_process_is
     tmp_path: Path, clock: SystemClock, eventually: Eventually
 ) -> None:
     strays.adopt_orphans()
-    runner = LocalRunner(clock=clock, path=KEEP, owns_process=True)
+    runner = LocalRunner(clock=clock, offload=Inline(), path=KEEP, owns_process=True)
     script = "echo $$ > pid; exec sleep 600"
     command = await runner.start(line(tmp_path, "sh", "-c", f"(setsid env -i /bin/sh -c '{script}' &) ; sleep 0.3"))
     pid = await pid_in(tmp_path / "pid", eventually)
@@ -297,7 +298,7 @@ async def test_out_of_memory_is_told(tmp_path: Path, clock: SystemClock) -> None
         def oom_kills(self, cgroup: object) -> int:
             return self.kills
 
-    runner = Counting(clock=clock, path=KEEP)
+    runner = Counting(clock=clock, offload=Inline(), path=KEEP)
     command = await runner.start(line(tmp_path, "sleep", "600"))
     runner.kills = 1
     os.kill(command.pid, signal.SIGKILL)
@@ -308,7 +309,7 @@ async def test_out_of_memory_is_told(tmp_path: Path, clock: SystemClock) -> None
 
 async def test_the_guardian_ends_what_its_agent_left(tmp_path: Path, clock: SystemClock) -> None:
     guard = Guard()
-    runner = LocalRunner(clock=clock, path=KEEP, guard=guard)
+    runner = LocalRunner(clock=clock, offload=Inline(), path=KEEP, guard=guard)
     done = await runner.start(line(tmp_path, "true"))
     await done.wait()
     left = await runner.start(line(tmp_path, "sleep", "600"))
@@ -317,7 +318,7 @@ async def test_the_guardian_ends_what_its_agent_left(tmp_path: Path, clock: Syst
 
 
 async def test_left_overs_of_an_earlier_agent_are_found_by_their_folder(tmp_path: Path, clock: SystemClock) -> None:
-    runner = LocalRunner(clock=clock, path=KEEP)
+    runner = LocalRunner(clock=clock, offload=Inline(), path=KEEP)
     jobs = tmp_path / "jobs"
     mine = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=str(jobs / "a-1" / "work")))
     other = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=str(tmp_path / "jobs2" / "work")))

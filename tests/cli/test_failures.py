@@ -35,6 +35,20 @@ def test_bad_fields_get_a_line_each() -> None:
     assert lines[1:] == ["  items[0].specification.name: is too long", "  project: \\x1b[2J"]
 
 
+def test_what_the_message_has_said_is_not_said_again() -> None:
+    error = TenureError(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason="JOB_STOPPING",
+        message="it stops",
+        field_violations=(FieldViolation(field="items[0]", description="it stops"),),
+    )
+    assert told(error)[0] == ["refused (JOB_STOPPING): it stops"]
+    assert refusal(error, "host:1", many=True).details == ("items[0]: it stops",)
+    error.message = "items[0].time: is 0"
+    error.field_violations = (FieldViolation(field="items[0].time", description="is 0"),)
+    assert told(error)[0] == ["refused (JOB_STOPPING): items[0].time: is 0"]
+
+
 @pytest.mark.parametrize(
     ("message", "gist"),
     [

@@ -32,5 +32,17 @@ def test_an_empty_table_has_its_headings() -> None:
 
 def test_on_a_terminal_markup_in_data_is_data() -> None:
     file = io.StringIO()
-    Console(file=file, width=80, force_terminal=True).print(rich_table(example()))
+    Console(file=file, width=80, force_terminal=True).print(rich_table(example(), 80))
     assert "[red]no markup[/red]" in file.getvalue()
+
+
+def test_on_a_terminal_ids_are_whole_and_empty_columns_are_left_out() -> None:
+    grid = Grid(columns=("ID", "NAME", "EMPTY", "CREATED"))
+    grid.add("i" * 36, "n" * 60, "", Cell(text="2021-10-04 06:42:56Z", short="5h 0m ago"))
+    file = io.StringIO()
+    Console(file=file, width=80, force_terminal=True, color_system=None).print(rich_table(grid, 80))
+    shown = file.getvalue()
+    assert "i" * 36 in shown
+    assert "5h 0m ago" in shown
+    assert "EMPTY" not in shown
+    assert "…" in shown

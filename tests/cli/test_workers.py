@@ -25,7 +25,7 @@ async def test_list(server: ScriptedServer, tenure: Tenure) -> None:
     result = await tenure("workers", "list", "--queue", "gpu")
     _, first, second = result.out.splitlines()
     assert first.startswith("worker-a  connected, draining")
-    assert "2021-10-04 06:42:56Z  1/4" in first
+    assert "2021-10-04 06:42:56.235Z  1/4" in first
     assert "default, gpu" in first
     assert second.startswith("worker-b  away, suspect until 2021-10-04 06:42:56Z")
     assert first.isprintable()

@@ -203,7 +203,7 @@ class JobMachine(RuleBasedStateMachine):
             check(self.life)
 
 
-JobMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
+JobMachine.TestCase.settings = settings(stateful_step_count=50)
 TestJob = JobMachine.TestCase
 
 

@@ -50,9 +50,7 @@ def creation(job_id: str, event: e.JobCreated | None = None, at_us: int = T0) ->
     """The append that creates a job."""
     payload = event or created_event(job_id)
     new = e.NewEvent(event_id=f"{job_id}.1", time_us=at_us, actor="user:user", payload=payload)
-    return Append(
-        stream=e.job_stream(job_id), expected_version=0, events=(new,), job=create(job_id, payload, at_us)
-    )
+    return Append(stream=e.job_stream(job_id), expected_version=0, events=(new,), job=create(job_id, payload, at_us))
 
 
 def append(job: Job, dated: Sequence[Dated]) -> Append:
@@ -62,9 +60,7 @@ def append(job: Job, dated: Sequence[Dated]) -> Append:
         job = evolve(job, payload, time_us)
         event_id = payload.lease_id if isinstance(payload, e.JobAssigned) else f"{job.id}.{job.version}"
         events.append(e.NewEvent(event_id=event_id, time_us=time_us, actor="server", payload=payload))
-    return Append(
-        stream=e.job_stream(job.id), expected_version=before.version, events=tuple(events), job=job
-    )
+    return Append(stream=e.job_stream(job.id), expected_version=before.version, events=tuple(events), job=job)
 
 
 def change(job: Job, *commands: c.Command, at_us: int | None = None) -> Append:

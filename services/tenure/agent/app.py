@@ -98,9 +98,7 @@ async def _assembled(config: WorkerConfig) -> AsyncIterator[tuple[Worker, str, C
         stack.callback(folders.close)
         worker_id = folders.worker_id(ids, config.worker_id)
         cgroups = _clear_away(folders)
-        if cgroups is not None:
-            stack.callback(cgroups.remove)
-        guard = Guard()
+        guard = Guard(cgroups)
         stack.callback(guard.close)
         identity = WorkerIdentity(
             worker_id=worker_id,
@@ -121,6 +119,7 @@ async def _assembled(config: WorkerConfig) -> AsyncIterator[tuple[Worker, str, C
                 random=random,
                 runner=LocalRunner(
                     clock=clock,
+                    offload=offload,
                     path=config.environment.get("PATH") or DEFAULT_PATH,
                     cgroups=cgroups,
                     guard=guard,

@@ -26,7 +26,7 @@ class Cgroup:
             (self.folder / "cgroup.procs").write_text(f"{pid}\n")
 
     def pids(self) -> list[int]:
-        """Its processes, zombies included."""
+        """Its live processes."""
         try:
             return [int(line) for line in (self.folder / "cgroup.procs").read_text().split()]
         except (OSError, ValueError):
@@ -60,11 +60,11 @@ class CgroupParent:
     """The folder in which an agent makes the groups of its commands."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def create(self, name: str) -> Cgroup | None:
         """A fresh group; None: the system refuses one more."""
-        folder = self._folder / name
+        folder = self.folder / name
         try:
             folder.mkdir(exist_ok=True)
         except OSError:
@@ -73,7 +73,7 @@ class CgroupParent:
 
     def kill_stale(self) -> int:
         """End what an earlier agent left behind; how many groups that were."""
-        stale = [Cgroup(folder=entry) for entry in self._folder.iterdir() if entry.is_dir()]
+        stale = [Cgroup(folder=entry) for entry in self.folder.iterdir() if entry.is_dir()]
         for group in stale:
             group.kill()
             group.remove()
@@ -82,7 +82,7 @@ class CgroupParent:
     def remove(self) -> None:
         """Remove the parent itself, when nothing is left below it."""
         with contextlib.suppress(OSError):
-            self._folder.rmdir()
+            self.folder.rmdir()
 
 
 def find_cgroup_parent(name: str, proc: Path = Path("/proc/self")) -> CgroupParent | None:

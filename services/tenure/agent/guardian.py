@@ -2,7 +2,7 @@
 
 It is started by path with the standard library alone, reads lines from standard input (`+ PGID CGROUP` when a command
 has started, `- PGID` when it is gone; CGROUP is `-` where there is none) and, at the end of its input, kills what is
-left. The agent's death closes that pipe, whatever the agent died of.
+left and removes the cgroups below its argument. The agent's death closes that pipe, whatever the agent died of.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 
 
 def main() -> None:
@@ -31,6 +32,20 @@ def main() -> None:
                 file.write("1\n")
         with contextlib.suppress(OSError):
             os.killpg(group, signal.SIGKILL)
+    if len(sys.argv) > 1:
+        remove(sys.argv[1])
+
+
+def remove(parent: str) -> None:
+    """Remove the cgroups in a folder and the folder, as soon as what was killed in them is gone; within 2 s."""
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            for entry in [each.path for each in os.scandir(parent) if each.is_dir()]:
+                os.rmdir(entry)
+            os.rmdir(parent)
+        if not os.path.isdir(parent):
+            return
+        time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tenure.agent import strays
 from tenure.agent.cgroup import Cgroup, CgroupParent, own_oom_counter, read_oom_kills
 from tenure.agent.output import OutputRing
 from tenure.agent.runner import CommandLine, CommandNotStarted, Exit
+from tenure.agent.sync.offload import Offload
 from tenure.runtime.clock import Clock
 from tenure.runtime.logs import get_logger
 
@@ -33,15 +34,16 @@ _SWEEP_LIMIT_S = 10.0
 
 
 class Guard:
-    """The agent's line to its guardian program."""
+    """The agent's line to its guardian program, which in the end also removes the agent's cgroups."""
 
-    def __init__(self) -> None:
+    def __init__(self, cgroups: CgroupParent | None = None) -> None:
+        program = str(Path(__file__).with_name("guardian.py"))
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guardian.py"))],
+            [sys.executable, "-I", "-S", program, *([str(cgroups.folder)] if cgroups else [])],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=open("/tmp/guard.err","w"),
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
             env={"PATH": os.defpath},
         )
@@ -76,6 +78,7 @@ class LocalRunner:
         self,
         *,
         clock: Clock,
+        offload: Offload,
         path: str,
         cgroups: CgroupParent | None = None,
         guard: Guard | None = None,
@@ -85,18 +88,22 @@ class LocalRunner:
 
         Args:
             clock: for waits.
+            offload: for looking through all processes.
             path: where programs are looked for: the agent's own PATH, whatever the job's is.
             cgroups: where to make one for each command; None: process groups only.
             guard: ends the commands should this process die.
             owns_process: every child of this process is ours, so an orphan without our mark is one too.
         """
         self._clock = clock
+        self._offload = offload
         self._path = path
         self._cgroups = cgroups
         self._guard = guard
         self._owns_process = owns_process
         self._oom_file = own_oom_counter()
         self._running: dict[int, LocalCommand] = {}
+        self._counting = asyncio.Lock()
+        self._census: tuple[int, strays.Census] | None = None
 
     async def start(self, command: CommandLine) -> LocalCommand:
         """Run a command.
@@ -126,15 +133,19 @@ class LocalRunner:
             raise CommandNotStarted(_why(command.program, error)) from error
         finally:
             os.close(writer)
-        running = LocalCommand(popen, reader, cgroup, command, self)
-        self._running[popen.pid] = running
-        if cgroup is not None:
-            cgroup.add(popen.pid)
-            # What it forked between its start and the move stands outside: bring it in.
-            for process in strays.below(popen.pid, strays.processes()):
-                cgroup.add(process.pid)
         if self._guard is not None:
             self._guard.add(popen.pid, cgroup)
+        if cgroup is not None and not _enclose(cgroup, popen.pid):
+            cgroup.remove()
+            cgroup = None
+        try:
+            running = LocalCommand(popen, reader, cgroup, command, self)
+        except OSError:  # no descriptor left to watch it with
+            os.close(reader)
+            os.killpg(popen.pid, signal.SIGKILL)
+            popen.wait()
+            raise
+        self._running[popen.pid] = running
         return running
 
     @property
@@ -149,16 +160,27 @@ class LocalRunner:
             return own
         return (read_oom_kills(self._oom_file) or 0) if self._oom_file is not None else 0
 
-    def left_overs(self, command: LocalCommand) -> list[strays.Process]:
+    async def left_overs(self, command: LocalCommand) -> list[int]:
         """Live processes of a command other than its leader; reaps the dead ones on the way."""
-        everything = strays.processes()
-        ours = strays.below(os.getpid(), everything)
-        strays.reap(ours, [*self._running, *([self._guard.pid] if self._guard else [])])
+        census = await self._count()
+        if self._owns_process:
+            # Elsewhere a dead child may be somebody else's, who waits for it.
+            strays.reap(census.ours, [*self._running, *([self._guard.pid] if self._guard else [])])
         members = set(command.cgroup.pids()) if command.cgroup else set()
-        members |= {process.pid for process in strays.below(command.pid, everything)}
-        members |= {process.pid for process in everything if process.session == command.pid}
-        members |= {process.pid for process in ours if self._is_stray_of(process, command)}
-        return [process for process in everything if process.pid in members - {command.pid} and not process.zombie]
+        members |= {process.pid for process in strays.below(command.pid, census.everything)}
+        members |= {process.pid for process in census.everything if process.session == command.pid}
+        members |= {process.pid for process in census.ours if self._is_stray_of(process, census, command)}
+        members.discard(command.pid)
+        return sorted(members - {process.pid for process in census.everything if process.zombie})
+
+    async def _count(self) -> strays.Census:
+        """A census taken from now on; shared by all who ask while another one is being taken."""
+        asked_ns = self._clock.monotonic_ns()
+        async with self._counting:
+            if self._census is None or self._census[0] < asked_ns:
+                began_ns = self._clock.monotonic_ns()
+                self._census = (began_ns, await self._offload.run(strays.census))
+            return self._census[1]
 
     def forget(self, command: LocalCommand) -> None:
         """The command is gone altogether."""
@@ -166,16 +188,14 @@ class LocalRunner:
         if self._guard is not None:
             self._guard.remove(command.pid)
 
-    def _is_stray_of(self, process: strays.Process, command: LocalCommand) -> bool:
-        if process.pid in self._running:
+    def _is_stray_of(self, process: strays.Process, census: strays.Census, command: LocalCommand) -> bool:
+        if process.pid in self._running or (self._guard is not None and process.pid == self._guard.pid):
             return False
-        job_dir = strays.job_dir_of(process.pid)
+        job_dir = census.job_dirs.get(process.pid)
         if job_dir is not None:
             return job_dir == command.job_dir
-        orphan = process.parent == os.getpid()
-        guardian = self._guard is not None and process.pid == self._guard.pid
         # An orphan that hides its environment can only be told apart when no other command runs.
-        return self._owns_process and orphan and not guardian and len(self._running) == 1
+        return self._owns_process and process.parent == os.getpid() and len(self._running) == 1
 
     def _resolve(self, command: CommandLine) -> str:
         program = command.program
@@ -249,14 +269,14 @@ class LocalCommand:
         waited = 0.0
         while True:
             self.kill()
-            left = self._runner.left_overs(self)
+            left = await self._runner.left_overs(self)
             if not left:
                 return
-            for process in left:
-                strays.kill(process.pid)
+            for pid in left:
+                strays.kill(pid)
             if waited >= _SWEEP_LIMIT_S:
                 # Only a process stuck in the kernel survives SIGKILL for so long.
-                log.warning("processes_left", pids=[process.pid for process in left])
+                log.warning("processes_left", pids=left)
                 return
             await self._runner.clock.sleep(_SWEEP_PAUSE_S)
             waited += _SWEEP_PAUSE_S
@@ -298,6 +318,16 @@ class LocalCommand:
                     break
                 self.output.append(data)
         os.close(self._reader)
+
+
+def _enclose(cgroup: Cgroup, leader: int) -> bool:
+    """Move a process and what it has forked by now into its cgroup; whether that was possible."""
+    cgroup.add(leader)
+    if leader not in cgroup.pids():
+        return False
+    for process in strays.below(leader, strays.processes()):
+        cgroup.add(process.pid)
+    return True
 
 
 def _output_pipe() -> tuple[int, int]:

@@ -63,6 +63,23 @@ def below(root: int, everything: Iterable[Process]) -> list[Process]:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """All processes at one moment, those of them that descend from this one, and whose those say they are."""
+
+    everything: list[Process]
+    ours: list[Process]
+    job_dirs: dict[int, str]
+
+
+def census() -> Census:
+    """Look at every process once. Takes some 30 µs for each: call it in a thread."""
+    everything = processes()
+    ours = below(os.getpid(), everything)
+    found = {process.pid: job_dir_of(process.pid) for process in ours if not process.zombie}
+    return Census(everything=everything, ours=ours, job_dirs={pid: each for pid, each in found.items() if each})
+
+
 def job_dir_of(pid: int) -> str | None:
     """TENURE_JOB_DIR of a process's first environment; None: it has none, or it may not be read."""
     try:

@@ -200,7 +200,7 @@ def _explained(error: TenureError, call: Call, calls: Sequence[Call], server: st
         FieldViolation(field=_shifted(each.field, call.first), description=each.description)
         for each in error.field_violations
     )
-    problem = refusal(error, server)
+    problem = refusal(error, server, many=total > 1)
     if call.first:
         problem.details += (f"{call.first} of {total} jobs were created before; none of the others",)
     return problem

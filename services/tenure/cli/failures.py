@@ -12,7 +12,7 @@ from tenure.cli.durations import format_duration
 from tenure.cli.text import clean
 
 if TYPE_CHECKING:
-    from tenure.client import TenureError
+    from tenure.client import FieldViolation, TenureError
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -70,12 +70,13 @@ HINTS = {
 }
 
 
-def refusal(error: TenureError, server: str) -> Problem:
+def refusal(error: TenureError, server: str, *, many: bool = False) -> Problem:
     """A failed call as a problem to print.
 
     Args:
         error: the failure.
         server: the address that was called, as the user wrote it.
+        many: the call had many items, so that which one was bad is news even where the message says the rest.
     """
     unanswered = error.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     hints = []
@@ -90,10 +91,20 @@ def refusal(error: TenureError, server: str) -> Problem:
         hints.append(f"if it got through after all, --request-id {error.request_id} repeats it without doing it twice")
     return Problem(
         message,
-        details=[f"{clean(each.field)}: {clean(each.description, 300)}" for each in error.field_violations],
+        details=[
+            f"{clean(each.field)}: {clean(each.description, 300)}"
+            for each in error.field_violations
+            if not _said(each, error.message, many=many)
+        ],
         hints=hints,
         exit_code=EXIT_UNREACHABLE if unanswered else EXIT_REFUSED,
     )
+
+
+def _said(violation: FieldViolation, message: str, *, many: bool) -> bool:
+    """Whether the message has said already what a bad field would add."""
+    known = violation.field in message or (not many and violation.field in ("items[0]", "items[0].specification"))
+    return known and violation.description in message
 
 
 def _hint(error: TenureError) -> str:

@@ -16,12 +16,27 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+# On a terminal the text of these columns may go over several lines; of the others, these are whole and the rest is cut
+# where there is no room.
+_PROSE = frozenset(("UPDATE", "MESSAGE", "NOTES", "FEATURES", "JOBS", "LABELS", "LAST"))
+_WHOLE = frozenset(("ID", "STATE", "TIME", "CREATED", "EXPIRES", "DEADLINE"))
+_LEAST = 8
+_GAP = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """Text, already clean, and how it is coloured."""
+    """One field of a table.
+
+    Attributes:
+        text: already clean.
+        style: how it is coloured on a terminal.
+        short: what a terminal shows instead; empty: the text.
+    """
 
     text: str
     style: str = ""
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +64,7 @@ def draw(session: Session, *grids: Grid) -> None:
         if number:
             session.write()
         if session.fancy:
-            session.console().print(rich_table(grid))
+            session.console().print(rich_table(grid, session.console().width))
         else:
             for line in plain_lines(grid):
                 session.write(line)
@@ -70,27 +85,52 @@ def plain_lines(grid: Grid) -> list[str]:
     return lines
 
 
-def rich_table(grid: Grid) -> Table:
-    """The table as rich draws it."""
+def rich_table(grid: Grid, width: int) -> Table:
+    """The table as rich draws it on a screen of so many columns."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=grid.title or None, title_justify="left", title_style="bold")
-    for column in grid.columns:
-        # Ids are copied from the screen: they are not to be broken where anything else can be.
+    # A screen is narrow: a column in which nothing stands is left out.
+    used = [index for index, _ in enumerate(grid.columns) if not index or any(row[index].text for row in grid.rows)]
+    headings = [grid.columns[index].removeprefix(">") for index in used]
+    widths = [
+        max([len(heading), *(len(row[index].short or row[index].text) for row in grid.rows)])
+        for heading, index in zip(headings, used, strict=True)
+    ]
+    _fit(widths, [heading not in _WHOLE for heading in headings], width - _GAP * len(used))
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=grid.title or None,
+        title_justify="left",
+        title_style="bold",
+        padding=(0, _GAP - 1, 0, 0),
+        pad_edge=False,
+    )
+    for heading, index, own in zip(headings, used, widths, strict=True):
         table.add_column(
-            column.removeprefix(">"),
-            justify="right" if column.startswith(">") else "left",
-            overflow="fold",
-            no_wrap=column in ("ID", "JOB"),
+            heading,
+            justify="left" if heading == grid.columns[index] else "right",
+            overflow="fold" if heading in _PROSE else "ellipsis",
+            no_wrap=heading not in _PROSE,
+            width=own,
         )
     for row in grid.rows:
-        table.add_row(*(rich_text(cell) for cell in row))
+        table.add_row(*(rich_text(row[index]) for index in used))
     return table
+
+
+def _fit(widths: list[int], flexible: list[bool], room: int) -> None:
+    """Make the widest flexible column narrower until all fit, or none is left that can be."""
+    while sum(widths) > room:
+        widest = max((width for width, bends in zip(widths, flexible, strict=True) if bends), default=0)
+        if widest <= _LEAST:
+            return
+        index = next(i for i, width in enumerate(widths) if flexible[i] and width == widest)
+        widths[index] -= 1
 
 
 def rich_text(cell: Cell) -> Text:
     """A cell without markup."""
     from rich.text import Text
 
-    return Text(cell.text, style=cell.style)
+    return Text(cell.short or cell.text, style=cell.style)

@@ -76,7 +76,7 @@ class LiveTimeline:
             for each in jobs:
                 parts += [_detailed(each, now_us), Text()]
         else:
-            parts.append(_overview(jobs, now_us, self._console.height - 6))
+            parts.append(_overview(jobs, now_us, self._console))
         if note:
             parts.append(Text(note, style="yellow"))
         return Group(*parts)
@@ -129,8 +129,9 @@ def _bars(job: Tracked) -> Table | None:
     return bars if rows else None
 
 
-def _overview(jobs: list[Tracked], now_us: int, room: int) -> RenderableType:
+def _overview(jobs: list[Tracked], now_us: int, console: Console) -> RenderableType:
     """A line a job; live ones first, as many as there is room for."""
+    room = console.height - 6
     ordered = sorted(jobs, key=lambda job: job.final)
     shown = ordered[: max(room, 3)]
     grid = Grid(columns=("ID", "NAME", "STATE", "ATTEMPT", "WORKER", "PROGRESS", "SYNC", "DEADLINE", "LAST"))
@@ -149,7 +150,7 @@ def _overview(jobs: list[Tracked], now_us: int, room: int) -> RenderableType:
             clean(job.updates[-1].status, 60) if job.updates else "",
         )
     rest = len(jobs) - len(shown)
-    return Group(rich_table(grid), Text(f"  and {rest} more" if rest else "", style="dim"))
+    return Group(rich_table(grid, console.width), Text(f"  and {rest} more" if rest else "", style="dim"))
 
 
 def countdown(status: job_pb2.JobStatus, now_us: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from tenure.cli.durations import format_duration
 from tenure.cli.grid import Cell, Grid, draw, rich_text
 from tenure.cli.session import Session
@@ -38,7 +40,7 @@ def jobs_grid(jobs: Sequence[job_pb2.Job], now_us: int) -> Grid:
             clean(status.machine_id),
             str(status.num_failures or ""),
             progress_of(status.progress) if status.HasField("progress") else "",
-            instant(job.created_at),
+            Cell(text=instant(job.created_at), short=_age(job.created_at, now_us)),
             left_of(status, now_us),
         )
     return grid
@@ -97,7 +99,7 @@ def workers_grid(workers: Sequence[worker_service_pb2.Worker]) -> Grid:
         grid.add(
             clean(worker.id),
             Cell(text=state, style=style),
-            instant(worker.since) if worker.HasField("since") else "",
+            _when(worker, "since"),
             f"{worker.busy_slots}/{worker.slots}",
             clean(", ".join(worker.queues)),
             labels_of(worker.labels),
@@ -111,7 +113,7 @@ def workers_grid(workers: Sequence[worker_service_pb2.Worker]) -> Grid:
 def print_job(session: Session, job: job_pb2.Job, now_us: int) -> None:
     """The page of one job: what it is, how it is, its attempts, its history."""
     facts = [(label, cell) for label, cell in _facts(job, now_us) if cell.text]
-    width = max(len(label) for label, _ in facts)
+    width = max((len(label) for label, _ in facts), default=0)
     heading = f"Job {clean(job.id)}"
     if session.fancy:
         from rich.table import Table
@@ -146,7 +148,7 @@ def _facts(job: job_pb2.Job, now_us: int) -> list[tuple[str, Cell]]:
         ("Reason", Cell(text=clean(status.reason, 1000))),
         ("Name", Cell(text=clean(asked.name))),
         ("Application", Cell(text=f"{clean(asked.application.name)} {clean(asked.application.version)}".strip())),
-        ("Command", Cell(text=command_line(asked.command, asked.arguments))),
+        ("Command", Cell(text=_command(job))),
         ("Owner", Cell(text=owner)),
         ("Queue", Cell(text=clean(queue_of(job)))),
         ("Product", Cell(text=product_of(asked.product) if asked.HasField("product") else "")),
@@ -168,6 +170,14 @@ def _facts(job: job_pb2.Job, now_us: int) -> list[tuple[str, Cell]]:
     ]
 
 
+def _command(job: job_pb2.Job) -> str:
+    """What was asked to run, or what the application stands for."""
+    asked, resolved = job.specification, job.status.resolved_application
+    if asked.command:
+        return command_line(asked.command, asked.arguments)
+    return command_line(resolved.command, resolved.arguments)
+
+
 def _sync_rules(sync: job_pb2.Sync) -> str:
     counts = [(len(sync.before), "before"), (len(sync.during), "during"), (len(sync.after), "after")]
     return ", ".join(f"{count} {phase}" for count, phase in counts if count)
@@ -183,9 +193,7 @@ def _attempts_grid(job: job_pb2.Job) -> Grid:
         grid.add(
             str(attempt.number),
             clean(attempt.machine_id),
-            _when(attempt, "assigned_at"),
-            _when(attempt, "started_at"),
-            _when(attempt, "ended_at"),
+            *(_short_when(attempt, field) for field in ("assigned_at", "started_at", "ended_at")),
             word(job_pb2.AttemptStage, attempt.stage).lower(),
             ", ".join(filter(None, [end, exit_of(attempt)])),
             str(attempt.num_heartbeats),
@@ -247,6 +255,12 @@ def left_of(status: job_pb2.JobStatus, now_us: int) -> str:
     return f"in {format_duration(left_us)}" if left_us > 0 else "now"
 
 
+def _age(when: Timestamp, now_us: int) -> str:
+    """`5h 0m ago`, for a screen that has no room for the time itself."""
+    age_us = now_us - timestamp_us(when)
+    return f"{format_duration(age_us // 1_000_000 * 1_000_000)} ago" if age_us >= 0 else instant(when)
+
+
 def _expiry(status: job_pb2.JobStatus, now_us: int) -> str:
     left = left_of(status, now_us)
     return f"{_when(status, 'expires_at')} ({left})" if left else ""
@@ -254,3 +268,9 @@ def _expiry(status: job_pb2.JobStatus, now_us: int) -> str:
 
 def _when(message: Any, field: str) -> str:
     return instant(getattr(message, field), milliseconds=True) if message.HasField(field) else ""
+
+
+def _short_when(message: Any, field: str) -> Cell:
+    """A time whose year is left out where there is no room for it."""
+    text = _when(message, field)
+    return Cell(text=text, short=text[5:19])

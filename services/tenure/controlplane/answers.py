@@ -129,7 +129,7 @@ class Answers:
                 steps.append(Step(job_id=live.job_id, command=c.Decline(lease_id=live.lease_id, reason=reason)))
         if steps:
             try:
-                await self._handler.execute(steps, actor=session.call.identity.principal, partial=True)
+                await self._handler.execute(steps, actor=f"worker:{session.worker.id}", partial=True)
             except CommitOutcomeUnknown:
                 raise
             except (StoreError, Refused) as error:

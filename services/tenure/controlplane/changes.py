@@ -39,11 +39,12 @@ class RequestKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What one commit made of one job. `before` is None for a new job."""
+    """What one commit made of one job. `before` is None for a new job, `position` that of the first event."""
 
     before: Job | None
     after: Job
     events: tuple[e.NewEvent, ...]
+    position: int
 
 
 @dataclass(slots=True, kw_only=True)

@@ -81,14 +81,13 @@ class Dispatcher:
 
     # --- what happens elsewhere -------------------------------------------------------------------------------------
 
-    def created(self, job: Job, specification: bytes) -> None:
-        """A job was created."""
+    def created(self, job: Job, specification: bytes, position: int) -> None:
+        """A job was created; `position` is that of its JobCreated."""
         head = self._heads.get(job.origin.queue)
         if head is None:
             return
-        place = -job.origin.priority, self._store.head().position
         kept = specification if len(specification) <= KEPT_SPECIFICATION else None
-        head.put(Ready(job, place, kept))
+        head.put(Ready(job, (-job.origin.priority, position), kept))
         self._wake.set()
 
     def queued(self, job: Job, place: Place | None) -> None:
@@ -307,7 +306,6 @@ class Dispatcher:
             for one in missing:
                 if (found := stored.get(one.ready.job.id)) is not None:
                     one.ready.specification = found.specification
-                    one.ready.place = -found.job.origin.priority, found.created_position
 
     def _send(self, given: Given, job: Job) -> None:
         """Hand a durable assignment to the worker's stream, unless one of the two has gone meanwhile."""

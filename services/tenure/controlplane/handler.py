@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -35,7 +35,7 @@ from tenure.domain.queue import Queue
 from tenure.domain.states import Phase
 from tenure.runtime.clock import Clock
 from tenure.runtime.ids import Ids
-from tenure.store.store import Append, Conflict, DuplicateSpecification, RequestAnswered, Store, Unit
+from tenure.store.store import Append, Committed, Conflict, DuplicateSpecification, RequestAnswered, Store, Unit
 
 __all__ = ["Change", "Executed", "Handler", "RequestKey", "Step", "not_found"]
 
@@ -240,19 +240,17 @@ class Handler:
             body = answer([job for job in decided.outcomes if isinstance(job, Job)])
         if not decided.events:
             return Executed(position=self._store.head().position, jobs=decided.outcomes, answer=body)
-        changes: list[Change] = []
         appends: list[Append] = []
         for job_id, dated in decided.events.items():
             events = envelopes(dated, actor, self._ids)
             before, after = decided.before[job_id], decided.after[job_id]
-            changes.append(Change(before=before, after=after, events=events))
             appends.append(
                 Append(stream=e.job_stream(job_id), expected_version=before.version, events=events, job=after)
             )
         committed = await self._store.commit(
             Unit(appends=tuple(appends), request=stored_request(request, body, self._clock.wall_us()))
         )
-        self._tell(changes)
+        self._tell(decided.before, appends, committed)
         return Executed(position=committed.last, jobs=decided.outcomes, answer=body)
 
     async def _create(
@@ -265,12 +263,10 @@ class Handler:
         now_us = self._clock.wall_us()
         job_ids = [self._ids.new() for _ in created]  # all of them before any event id, in order
         body = answer(job_ids) if answer else b""
-        changes: list[Change] = []
         appends: list[Append] = []
         for job_id, event in zip(job_ids, created, strict=True):
             events = envelopes([(now_us, event)], actor, self._ids)
             job = create(job_id, event, now_us)
-            changes.append(Change(before=None, after=job, events=events))
             appends.append(Append(stream=e.job_stream(job_id), expected_version=0, events=events, job=job))
         try:
             committed = await self._store.commit(
@@ -286,12 +282,18 @@ class Handler:
                 field=f"items[{duplicate.append}].specification",
                 metadata={"job_id": duplicate.job_id},
             ) from duplicate
-        self._tell(changes)
-        return Executed(position=committed.last, jobs=[change.after for change in changes], answer=body)
+        self._tell({}, appends, committed)
+        jobs: list[Job | Refused] = [append.job for append in appends if append.job is not None]
+        return Executed(position=committed.last, jobs=jobs, answer=body)
 
-    def _tell(self, changes: list[Change]) -> None:
-        for change in changes:
-            job = change.after
+    def _tell(self, before: Mapping[str, Job], appends: list[Append], committed: Committed) -> None:
+        changes: list[Change] = []
+        position = committed.first
+        for append in appends:
+            job = append.job
+            assert job is not None
+            changes.append(Change(before=before.get(job.id), after=job, events=append.events, position=position))
+            position += len(append.events)
             if job.phase is Phase.FINAL:
                 self._cache.pop(job.id, None)
             else:

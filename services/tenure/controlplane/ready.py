@@ -41,11 +41,7 @@ class Ready:
 
 
 class QueueHead:
-    """The head of one queue.
-
-    `place` of a job that has just been created is that of the end of the log then: good enough for the order, and
-    corrected where the job is read from the store.
-    """
+    """The head of one queue."""
 
     def __init__(self, queue: str) -> None:
         self.queue = queue
@@ -91,10 +87,9 @@ class QueueHead:
         if self._arrived is not None:
             self._arrived.append(ready)
         elif self._complete or (self._known_to is not None and ready.place <= self._known_to):
-            if len(self._held) >= MOST:
-                self.start_over()
-            else:
-                self._hold(ready)
+            self._hold(ready)
+            if len(self._heap) > MOST:
+                self._trim()
         # Else reading on will find it.
 
     def begin_page(self) -> Place | None:
@@ -165,9 +160,19 @@ class QueueHead:
         self._held[ready.job.id] = ready
         self._parked.pop(ready.job.id, None)
         heapq.heappush(self._heap, (ready.place, next(self._order), ready))
-        if len(self._heap) > 2 * len(self._held) + PAGE:
-            self._heap = [entry for entry in self._heap if self._waits(entry[2])]
-            heapq.heapify(self._heap)
+
+    def _trim(self) -> None:
+        """Let go of what comes last: it is in the store, and is read again when the rest has been given out."""
+        heap = sorted(entry for entry in self._heap if self._waits(entry[2]))
+        for _, _, ready in heap[MOST // 2 :]:
+            del self._held[ready.job.id]
+        self._heap = heap[: MOST // 2]
+        if len(heap) > len(self._heap):
+            self._known_to = self._heap[-1][0]
+            if self._complete:
+                self._complete, self._read_to = False, self._known_to
+            elif self._read_to is not None:
+                self._read_to = min(self._read_to, self._known_to)
 
     def _waits(self, ready: Ready) -> bool:
         """An entry of the heap that still counts."""

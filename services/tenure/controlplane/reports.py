@@ -67,7 +67,7 @@ class Reports:
 
     async def _carry_out(self, session: Session, steps: list[Step]) -> list[Job | Refused] | None:
         try:
-            executed = await self._handler.execute(steps, actor=session.call.identity.principal, partial=True)
+            executed = await self._handler.execute(steps, actor=f"worker:{session.worker.id}", partial=True)
         except CommitOutcomeUnknown:
             raise
         except (StoreError, Refused) as error:

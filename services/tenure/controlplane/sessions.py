@@ -100,9 +100,12 @@ class Sessions:
 
     def _welcome(self, session: Session, hello: pb.Hello, queues: tuple[str, ...], known: dict[str, Slot]) -> None:
         worker = session.worker
-        welcome = pb.Welcome(session_id=session.id, queues=queues, server_version=__version__)
+        message = pb.ConnectResponse()
+        welcome = message.welcome  # part of the message: what is given to a constructor is copied
+        welcome.session_id, welcome.server_version = session.id, __version__
+        welcome.queues.extend(queues)
         set_timestamp(welcome.server_time, self._clock.wall_us())
-        session.outbox.direct(pb.ConnectResponse(welcome=welcome))
+        session.outbox.direct(message)
         for held in hello.leases:
             live = self._claim(worker, held)
             verdict = welcome.leases.add(lease_id=held.lease_id)
@@ -284,7 +287,7 @@ class Sessions:
         elif before is None:
             first = change.events[0].payload
             if isinstance(first, e.JobCreated):
-                self._dispatcher.created(job, first.specification)
+                self._dispatcher.created(job, first.specification, change.position)
         elif before.phase is not Phase.QUEUED:
             self._dispatcher.queued(job, live.place if live is not None else None)
 

@@ -30,10 +30,18 @@ _MOST_UPDATES = _ONE.size * (FIRST_UPDATES + LAST_UPDATES)
 _CUT_ATTEMPT = _ATTEMPT.size * FIRST_ATTEMPTS
 _MOST_ATTEMPTS = _ATTEMPT.size * (FIRST_ATTEMPTS + LAST_ATTEMPTS)
 
-_STARTS: frozenset[type[e.Payload]] = frozenset({e.JobStarted})
-_ENDS: frozenset[type[e.Payload]] = frozenset(
-    {e.AssignmentDeclined, e.AttemptFailed, e.AttemptReleased, e.LeaseExpired, e.JobTerminated}
-)
+_NOT_ENDED = bytes(_ONE.size)
+
+# Which of the four versions of an attempt an event is, as an offset into them.
+_PLACES: dict[type[e.Payload], int] = {
+    e.JobStarted: _ONE.size,
+    e.JobHeartbeat: 2 * _ONE.size,
+    e.AssignmentDeclined: 3 * _ONE.size,
+    e.AttemptFailed: 3 * _ONE.size,
+    e.AttemptReleased: 3 * _ONE.size,
+    e.LeaseExpired: 3 * _ONE.size,
+    e.JobTerminated: 3 * _ONE.size,
+}
 
 
 class Marks(NamedTuple):
@@ -68,7 +76,7 @@ NO_MARKS = Marks()
 
 def mark(marks: Marks, version: int, kind: type[e.Payload]) -> Marks:
     """The marks after one more event of the stream; `kind` is the class of its payload."""
-    updates, attempts, left_out = marks.updates, marks.attempts, marks.left_out
+    updates, attempts, left_out = marks
     if kind in SHOWN:
         updates += _ONE.pack(version)
         if len(updates) > _MOST_UPDATES:
@@ -78,18 +86,10 @@ def mark(marks: Marks, version: int, kind: type[e.Payload]) -> Marks:
         attempts += _ATTEMPT.pack(version, 0, 0, 0)
         if len(attempts) > _MOST_ATTEMPTS:
             attempts = attempts[:_CUT_ATTEMPT] + attempts[_CUT_ATTEMPT + _ATTEMPT.size :]
-    elif attempts:
-        assigned, started, beat, ended = _ATTEMPT.unpack_from(attempts, len(attempts) - _ATTEMPT.size)
-        if not ended:
-            if kind is e.JobHeartbeat:
-                beat = version
-            elif kind in _STARTS:
-                started = version
-            elif kind in _ENDS:
-                ended = version
-            else:
-                return Marks(updates, attempts, left_out)
-            attempts = attempts[: -_ATTEMPT.size] + _ATTEMPT.pack(assigned, started, beat, ended)
+    elif attempts and (place := _PLACES.get(kind)) and attempts[-_ONE.size :] == _NOT_ENDED:
+        # An attempt that has ended takes no more of its job's events.
+        at = len(attempts) - _ATTEMPT.size + place
+        attempts = attempts[:at] + _ONE.pack(version) + attempts[at + _ONE.size :]
     return Marks(updates, attempts, left_out)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
+from tenure.domain.events import Outcome
 from tenure.domain.job import Job, Origin
-from tenure.domain.states import Phase, State
+from tenure.domain.states import Phase, State, shown
 
 # Numbers that stand for states in rows and indexes. They are stored: never renumbered.
 STATES: dict[State, int] = {
@@ -17,6 +18,10 @@ STATES: dict[State, int] = {
     State.FAILURE: 5,
     State.EXPIRED: 6,
 }
+
+# The number of the state that is shown, without working it out for each event.
+_LIVE: dict[Phase, int] = {phase: STATES[shown(phase, None)] for phase in Phase if phase is not Phase.FINAL}
+_FINAL: dict[Outcome | None, int] = {outcome: STATES[shown(Phase.FINAL, outcome)] for outcome in Outcome}
 
 
 class JobColumns(NamedTuple):
@@ -38,12 +43,13 @@ class JobColumns(NamedTuple):
 def columns_of(job: Job) -> JobColumns:
     """The columns of a job."""
     phase = job.phase
+    state = _FINAL[job.outcome] if phase is Phase.FINAL else _LIVE[phase]
     return JobColumns(
-        STATES[job.state],
+        state,
         phase is not Phase.FINAL,
         -job.origin.priority if phase is Phase.QUEUED else None,
         job.not_before_us,
-        1 if job.lease is not None else None,
+        None if job.lease is None else 1,
         due_of(job),
         job.expires_us,
     )
@@ -53,16 +59,16 @@ def due_of(job: Job) -> int | None:
     """The earliest instant, passed or not, at which time alone concerns the job: while it waits the end of its wait
     for a retry or its deadline, while it has a worker the stop signal before its deadline, then the end of its grace.
     """
-    match job.phase:
-        case Phase.QUEUED:
-            ahead = [at_us for at_us in (job.not_before_us, job.expires_us) if at_us is not None]
-            return min(ahead, default=None)
-        case Phase.ASSIGNED | Phase.RUNNING:
-            return job.stop_signal_us
-        case Phase.STOPPING:
-            return job.stop_until_us
-        case Phase.FINAL:
-            return None
+    phase = job.phase
+    if phase is Phase.FINAL:
+        return None
+    if phase is Phase.STOPPING:
+        return job.stop_until_us
+    if phase is Phase.QUEUED:
+        if job.not_before_us is None:
+            return job.expires_us
+        return job.not_before_us if job.expires_us is None else min(job.not_before_us, job.expires_us)
+    return None if job.expires_us is None else job.stop_signal_us
 
 
 def twin_of(origin: Origin) -> int:

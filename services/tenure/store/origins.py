@@ -6,6 +6,7 @@ They never change, so nothing has to be kept up to date. Used by several threads
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tenure.domain.job import Origin
@@ -34,13 +35,13 @@ class Origins:
         """What is kept of a job; None: nothing."""
         return self._kept.get(number)
 
-    def put(self, number: int, created: Created) -> None:
-        """Keep it."""
+    def put(self, created: Iterable[tuple[int, Created]]) -> None:
+        """Keep what jobs were created as, by their numbers."""
         with self._lock:
-            if number in self._kept:
-                return
-            self._kept[number] = created
-            self._bytes += len(created.specification)
+            for number, one in created:
+                if number not in self._kept:
+                    self._kept[number] = one
+                    self._bytes += len(one.specification)
             while len(self._kept) > MOST_JOBS or self._bytes > MOST_BYTES:
                 first = next(iter(self._kept))
                 self._bytes -= len(self._kept.pop(first).specification)

@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 import apsw
 
-from tenure.domain.events import RecordedEvent
+from tenure.domain.events import JobCreated, RecordedEvent
 from tenure.domain.job import Job
 from tenure.domain.queue import Queue
 from tenure.runtime.clock import Clock
@@ -135,13 +135,17 @@ class SqliteStore:
 
     def _remember(self, prepared: PreparedUnit, committed: Committed) -> None:
         """Keep the values of what has become durable."""
-        self._tail.add(prepared.unit, [len(event.data) for append in prepared.appends for event in append.events])
+        self._tail.add(prepared.unit, committed, prepared.bytes)
+        created: list[tuple[int, Created]] = []
         number = committed.first
-        for append, original in zip(prepared.appends, prepared.unit.appends, strict=True):
+        for append in prepared.unit.appends:
             if append.job is not None and append.expected_version == 0:
-                payload = original.events[0].payload
-                self._origins.put(number, Created(append.job.origin, payload.specification))  # type: ignore[union-attr]
+                payload = append.events[0].payload
+                if isinstance(payload, JobCreated):
+                    created.append((number, Created(append.job.origin, payload.specification)))
             number += len(append.events)
+        if created:
+            self._origins.put(created)
 
     async def _errand(self, run: Callable[[apsw.Connection], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()

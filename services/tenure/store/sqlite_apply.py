@@ -14,8 +14,8 @@ import apsw
 
 from tenure.domain import events as e
 from tenure.domain.job import Origin
-from tenure.projections.histories import NO_MARKS, Marks, mark
-from tenure.projections.jobs import JobColumns, are_twins, twin_of
+from tenure.projections.histories import mark
+from tenure.projections.jobs import are_twins, twin_of
 from tenure.store import chain
 from tenure.store.sqlite_prepare import PreparedAppend, PreparedUnit
 from tenure.store.sqlite_rows import (
@@ -24,6 +24,7 @@ from tenure.store.sqlite_rows import (
     REPLACE_QUEUE,
     UPDATE_JOB,
     Row,
+    StreamRow,
     changes,
     find_request,
     find_twins,
@@ -45,17 +46,7 @@ REMEMBERED = 16_384
 RequestKey = tuple[str, str, str]
 
 
-class StreamState(NamedTuple):
-    """A stream as this transaction has it. `append` is the last one that changed it; None: only read."""
-
-    number: int
-    version: int
-    columns: JobColumns | None = None
-    marks: Marks = NO_MARKS
-    append: PreparedAppend | None = None
-
-
-_NEW = StreamState(0, 0)
+_NEW = StreamRow(0, 0)
 
 
 class Staged(NamedTuple):
@@ -73,13 +64,14 @@ class Applier:
         self._connection = connection
         self.position = position
         self.hash = head_hash
-        self._known: dict[str, StreamState] = {}
+        self._known: dict[str, StreamRow] = {}
         self._reset()
 
     def _reset(self) -> None:
         # What this group changes: streams, events, requests and live specifications.
-        self._touched: dict[str, StreamState] = {}
-        self._before: dict[str, StreamState] = {}
+        self._touched: dict[str, StreamRow] = {}
+        self._before: dict[str, StreamRow] = {}
+        self._appends: dict[str, PreparedAppend] = {}
         self._links: list[tuple[int, int, int, int, int, bytes]] = []
         self._requests: dict[RequestKey, tuple[AnsweredRequest, int]] = {}
         self._twins: dict[int, list[Origin]] = {}
@@ -119,7 +111,7 @@ class Applier:
         for stream, state in self._touched.items():
             known.pop(stream, None)
             if state.columns is None or state.columns.live:
-                known[stream] = state._replace(append=None)
+                known[stream] = state
         while len(known) > REMEMBERED:
             del known[next(iter(known))]
 
@@ -139,7 +131,8 @@ class Applier:
         first = self.position + len(self._links) + 1
         position = first
         links: list[tuple[int, int, int, int, int, bytes]] = []
-        touched: dict[str, StreamState] = {}
+        touched: dict[str, StreamRow] = {}
+        appends: dict[str, PreparedAppend] = {}
         fresh: dict[int, list[Origin]] = {}
         for index, append in enumerate(prepared.appends):
             stream = append.stream
@@ -159,8 +152,10 @@ class Applier:
                 links.append((position, number, version, type_number, time_us, data))
                 marks = mark(marks, version, kind)
                 position += 1
-            touched[stream] = StreamState(number, version, append.columns, marks, append)
+            touched[stream] = StreamRow(number, version, append.columns, marks)
+            appends[stream] = append
         self._merge(touched, fresh)
+        self._appends.update(appends)
         self._links += links
         committed = Committed(first=first, last=position - 1)
         if request is not None and key is not None:
@@ -168,7 +163,7 @@ class Applier:
             self._requests[key] = answered, request.at_us
         return committed
 
-    def _merge(self, touched: dict[str, StreamState], fresh: dict[int, list[Origin]]) -> None:
+    def _merge(self, touched: dict[str, StreamRow], fresh: dict[int, list[Origin]]) -> None:
         for twin, origins in fresh.items():
             self._twins.setdefault(twin, []).extend(origins)
         for stream, state in touched.items():
@@ -176,15 +171,15 @@ class Applier:
                 self._before[stream] = self._known.get(stream, _NEW)
             self._touched[stream] = state
 
-    def _state(self, stream: str, expected_version: int) -> StreamState:
+    def _state(self, stream: str, expected_version: int) -> StreamRow:
         state = self._touched.get(stream) or self._known.get(stream)
         if state is None:
             if expected_version == 0 and not self._careful:
                 return _NEW
-            row = load_stream(self._connection, stream)
-            if row is None:
+            state = load_stream(self._connection, stream)
+            if state is None:
                 return _NEW
-            state = self._known[stream] = StreamState(*row)
+            self._known[stream] = state
         return state
 
     def _refuse_duplicate(
@@ -192,7 +187,7 @@ class Applier:
         index: int,
         wanted: Origin,
         twin: int,
-        touched: dict[str, StreamState],
+        touched: dict[str, StreamRow],
         fresh: dict[int, list[Origin]],
     ) -> None:
         def is_live(stream: str) -> bool:
@@ -227,8 +222,7 @@ class Applier:
         updates: dict[int, list[Row]] = {}
         queues: list[Row] = []
         for stream, state in self._touched.items():
-            append = state.append
-            assert append is not None
+            append = self._appends[stream]
             if append.job is None:
                 queues.append((stream.partition("/")[2], state.number, state.version, append.fold))
                 continue

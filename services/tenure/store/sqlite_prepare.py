@@ -40,12 +40,13 @@ class PreparedAppend(NamedTuple):
 
 
 class PreparedUnit(NamedTuple):
-    """A unit as it is stored; `size` is its number of events."""
+    """A unit as it is stored; `size` is its number of events, `bytes` what they take."""
 
     unit: Unit
     appends: list[PreparedAppend]
     request: Request | None
     size: int
+    bytes: int
 
 
 def prepare(unit: Unit) -> PreparedUnit:
@@ -57,7 +58,8 @@ def prepare(unit: Unit) -> PreparedUnit:
     request = unit.request
     request_id, digest = (request.request_id, request.digest) if request is not None else ("", b"")
     appends = [_append(append, request_id, digest) for append in unit.appends]
-    return PreparedUnit(unit, appends, request, sum(len(append.events) for append in appends))
+    sizes = [len(event.data) for append in appends for event in append.events]
+    return PreparedUnit(unit, appends, request, len(sizes), sum(sizes))
 
 
 def _append(append: Append, request_id: str, digest: bytes) -> PreparedAppend:

@@ -158,7 +158,7 @@ class Reads:
             if not isinstance(payload, e.JobCreated):
                 raise codec.DecodeError(f"position {number}: the first event of job {job_id} is not its creation")
             created = Created(create(job_id, payload, time_us).origin, payload.specification)
-            self._origins.put(number, created)
+            self._origins.put([(number, created)])
         return created
 
     def load_jobs(self, ids: Sequence[str]) -> dict[str, StoredJob]:

@@ -3,40 +3,31 @@ nothing, however many they are. Used by the loop alone."""
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
+from dataclasses import dataclass
 
-from tenure.domain.events import NewEvent, RecordedEvent
-from tenure.store.store import EventFilter, Unit
+from tenure.domain.events import RecordedEvent
+from tenure.store.store import Committed, EventFilter, Unit
 
 # Events kept, and the bytes they have as stored.
 MOST_EVENTS = 8_192
 MOST_BYTES = 16 * 1024 * 1024
+# How many units are dropped before the list is made anew.
+SLACK = 1_024
 
 
-class _Slot:
-    """An event at its place. The recorded event is made when first asked for: mostly several ask, or none."""
+@dataclass(slots=True)
+class _Kept:
+    """The events of one unit. They are made when first asked for: mostly several ask, or none."""
 
-    __slots__ = ("event", "made", "position", "size", "stream", "unit", "version")
+    unit: Unit
+    committed: Committed
+    size: int
+    made: list[RecordedEvent] | None = None
 
-    def __init__(self, position: int, stream: str, version: int, event: NewEvent, unit: Unit, size: int) -> None:
-        self.position, self.stream, self.version = position, stream, version
-        self.event, self.unit, self.size = event, unit, size
-        self.made: RecordedEvent | None = None
-
-    def recorded(self) -> RecordedEvent:
+    def events(self) -> list[RecordedEvent]:
         if self.made is None:
-            event, request = self.event, self.unit.request
-            self.made = RecordedEvent(
-                position=self.position,
-                stream=self.stream,
-                version=self.version,
-                event_id=event.event_id,
-                time_us=event.time_us,
-                actor=event.actor,
-                request_id=request.request_id if request else "",
-                request_digest=request.digest if request else b"",
-                payload=event.payload,
-            )
+            self.made = _record(self.unit, self.committed.first)
         return self.made
 
 
@@ -44,47 +35,72 @@ class Tail:
     """The events after `start`, up to the durable end."""
 
     def __init__(self, start: int) -> None:
-        self._slots: deque[_Slot] = deque()
+        self.start = start
+        self._firsts: list[int] = []
+        self._kept: list[_Kept] = []
+        self._dropped = 0
         self._end = start
         self._bytes = 0
 
-    @property
-    def start(self) -> int:
-        """The position before the first event that is kept."""
-        return self._end - len(self._slots)
-
-    def add(self, unit: Unit, sizes: list[int]) -> None:
-        """Add the events of a unit that has just become durable; `sizes` are their stored bytes."""
-        size = iter(sizes)
-        for append in unit.appends:
-            version = append.expected_version
-            for event in append.events:
-                version += 1
-                self._end += 1
-                slot = _Slot(self._end, append.stream, version, event, unit, next(size))
-                self._slots.append(slot)
-                self._bytes += slot.size
-        while self._bytes > MOST_BYTES or len(self._slots) > MOST_EVENTS:
-            self._bytes -= self._slots.popleft().size
+    def add(self, unit: Unit, committed: Committed, size: int) -> None:
+        """Add the events of a unit that has just become durable; `size` is their stored bytes."""
+        if committed.last < committed.first:
+            return
+        self._firsts.append(committed.first)
+        self._kept.append(_Kept(unit, committed, size))
+        self._end = committed.last
+        self._bytes += size
+        while self._bytes > MOST_BYTES or self._end - self.start > MOST_EVENTS:
+            oldest = self._kept[self._dropped]
+            self._dropped += 1
+            self._bytes -= oldest.size
+            self.start = oldest.committed.last
+        if self._dropped > SLACK:
+            del self._firsts[: self._dropped], self._kept[: self._dropped]
+            self._dropped = 0
 
     def read(self, after: int, limit: int, only: EventFilter | None) -> tuple[list[RecordedEvent], int] | None:
         """As `Store.read`; None: the events right after that position are not kept."""
-        start = self.start
-        if after < start:
+        if after < self.start:
             return None
         found: list[RecordedEvent] = []
         reached = after
-        for index in range(after - start, len(self._slots)):
-            if len(found) == limit:
-                break
-            slot = self._slots[index]
-            reached = slot.position
-            if only is None or _wanted(slot, only):
-                found.append(slot.recorded())
+        for index in range(max(self._dropped, bisect_right(self._firsts, after + 1) - 1), len(self._kept)):
+            for event in self._kept[index].events():
+                if event.position <= after:
+                    continue
+                if len(found) == limit:
+                    return found, reached
+                reached = event.position
+                if only is None or _wanted(event, only):
+                    found.append(event)
         return found, reached
 
 
-def _wanted(slot: _Slot, only: EventFilter) -> bool:
-    if only.streams and slot.stream not in only.streams:
+def _record(unit: Unit, position: int) -> list[RecordedEvent]:
+    request = unit.request
+    request_id, digest = (request.request_id, request.digest) if request is not None else ("", b"")
+    made: list[RecordedEvent] = []
+    for append in unit.appends:
+        for version, event in enumerate(append.events, start=append.expected_version + 1):
+            made.append(
+                RecordedEvent(
+                    position=position,
+                    stream=append.stream,
+                    version=version,
+                    event_id=event.event_id,
+                    time_us=event.time_us,
+                    actor=event.actor,
+                    request_id=request_id,
+                    request_digest=digest,
+                    payload=event.payload,
+                )
+            )
+            position += 1
+    return made
+
+
+def _wanted(event: RecordedEvent, only: EventFilter) -> bool:
+    if only.streams and event.stream not in only.streams:
         return False
-    return not only.types or type(slot.event.payload).__name__ in only.types
+    return not only.types or type(event.payload).__name__ in only.types

@@ -81,6 +81,13 @@ def private(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def state(private: Path) -> Path:
+    folder = private / "state"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def make_sync(private: Path, offload: Threads, clock: SystemClock, gate: OpenGate) -> MakeSync:
     """An `AttemptSync` whose relative paths lie in `private`; everything can be said otherwise."""
 

@@ -177,7 +177,7 @@ def test_a_folder_swapped_for_a_symlink_again_and_again(place: Place, secret: Pa
     swapping.start()
     try:
         outcomes = set()
-        for turn in range(1000):
+        for turn in range(300):
             descriptor = beneath.open_file(place, "sub/secret")
             if descriptor is not None:
                 outcomes.add(os.read(descriptor, 100))

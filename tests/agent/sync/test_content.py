@@ -6,12 +6,13 @@ import io
 import os
 import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from tenure.agent.sync import content
 from tenure.agent.sync.beneath import Place
-from tenure.agent.sync.content import Reading
+from tenure.agent.sync.content import GivenUp, Reading
 from tenure.agent.sync.objects import BLOCK, ContentChanged, ObjectRefused
 
 
@@ -21,7 +22,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def read(place: Place, *, pack: bool = False, aside: bool = False) -> Reading:
-    reading = content.read(place, "file", pack=pack, aside=aside, spool=None)
+    reading = content.read(place, "file", Event(), pack=pack, aside=aside, spool=None)
     assert reading is not None
     return reading
 
@@ -54,7 +55,7 @@ def test_a_packed_file_unpacks_to_itself(place: Place, tmp_path: Path, size: int
     assert reading.content.sha256 == hashlib.sha256(packed).digest()
     assert reading.sha256 == hashlib.sha256(data).digest()
     target = io.BytesIO()
-    assert content.unpack(io.BytesIO(packed), target, "shown") == reading.sha256
+    assert content.unpack(io.BytesIO(packed), target, "shown", Event()) == reading.sha256
     assert target.getvalue() == data
     reading.content.close()
 
@@ -75,7 +76,7 @@ def test_equal_files_pack_to_equal_bytes(place: Place, tmp_path: Path) -> None:
 )
 def test_damaged_packed_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(ObjectRefused, match="s3://bucket/key says it is gzipped"):
-        content.unpack(io.BytesIO(data), io.BytesIO(), "s3://bucket/key")
+        content.unpack(io.BytesIO(data), io.BytesIO(), "s3://bucket/key", Event())
 
 
 def test_a_small_file_is_fixed_once_it_is_read(place: Place, tmp_path: Path) -> None:
@@ -131,7 +132,18 @@ def test_a_file_written_just_now_may_be_written_again_unseen(
     reading.content.close()
 
 
+@pytest.mark.parametrize(("size", "pack"), [(10, False), (10, True), (2 * BLOCK, False)])
+def test_nobody_waits_for_work_that_is_given_up(place: Place, tmp_path: Path, size: int, pack: bool) -> None:
+    (tmp_path / "file").write_bytes(b"x" * size)
+    abort = Event()
+    abort.set()
+    with pytest.raises(GivenUp):
+        content.read(place, "file", abort, pack=pack, aside=False, spool=None)
+    with pytest.raises(GivenUp):
+        content.unpack(io.BytesIO(gzip.compress(b"x")), io.BytesIO(), "key", abort)
+
+
 def test_what_is_no_regular_file_is_none(place: Place, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "file")
-    assert content.read(place, "file", pack=False, aside=False, spool=None) is None
-    assert content.read(place, "missing", pack=False, aside=False, spool=None) is None
+    assert content.read(place, "file", Event(), pack=False, aside=False, spool=None) is None
+    assert content.read(place, "missing", Event(), pack=False, aside=False, spool=None) is None

@@ -65,17 +65,15 @@ async def server(answer: Answer) -> AsyncIterator[dict[str, str]]:
         }
 
 
-async def test_long_listings_come_in_pages(s3: S3Store, s3_bucket: str, gate: OpenGate) -> None:
-    numbers = iter(range(1003))
-
-    async def some() -> None:
-        for number in numbers:
-            await put(s3, s3_bucket, f"many/{number:04}", b"", gate=gate)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(8):
-            group.create_task(some())
-    assert await listing(s3, s3_bucket, "many/") == [f"many/{number:04}" for number in range(1003)]
+@pytest.mark.parametrize("page_size", [1, 5, 12])
+async def test_long_listings_come_in_pages(
+    s3_bucket: str, clients: S3Clients, executor: ThreadPoolExecutor, clock: SystemClock, gate: OpenGate, page_size: int
+) -> None:
+    store = S3Store(clients=clients, executor=executor, clock=clock, page_size=page_size)
+    keys = [f"many/{number:02}" for number in range(12)]
+    for key in keys:
+        await put(store, s3_bucket, key, b"", gate=gate)
+    assert await listing(store, s3_bucket, "many/") == keys
 
 
 async def test_wrong_credentials_are_refused(
@@ -160,9 +158,9 @@ async def test_a_server_that_says_nothing_is_unreachable(other: Callable[..., S3
 
     async with server(silent) as environment:
         store = other(environment)
-        with pytest.raises(StoreUnreachable, match="ReadTimeoutError"):
+        with pytest.raises(StoreUnreachable, match=r"ReadTimeoutError|longer than the lease"):
             await put(store, "bucket", "key", b"bytes", gate=OpenGate(clock, window_s=1.5))
-        with pytest.raises(StoreUnreachable, match="ReadTimeoutError"):
+        with pytest.raises(StoreUnreachable, match=r"ReadTimeoutError|longer than the lease"):
             await listing(store, "bucket")
 
 

@@ -26,6 +26,13 @@ def after(path: str = "out", *, bucket: str = "bucket", commit_marker: str = "")
     return Sync(after=[SyncRule(bucket=bucket, prefix="out", local_path=path, commit_marker=commit_marker)])
 
 
+class Hurried(SystemClock):
+    """Waits for nothing."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
 def write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -164,7 +171,7 @@ async def test_files_that_do_not_stop_changing_are_no_success(
     store.after_put = grow
     write(private / "out" / "a", b"a")
     with pytest.raises(SyncRefused, match="keep changing"):
-        await make_sync(store, after()).after()
+        await make_sync(store, after(), clock=Hurried()).after()
 
 
 async def test_a_write_that_arrives_late_does_not_win(

@@ -1,13 +1,11 @@
-"""Uploads while a command runs: nothing is lost, nothing is sent for nothing, commit markers come after their data."""
+"""Uploads while a command runs: nothing is lost, and nothing is sent for nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,55 +16,12 @@ from tenure.agent.sync.s3 import S3Store
 from tenure.agent.sync.session import AttemptSync, Counters, SyncRefused, SyncUnreachable
 from tenure.agent.sync.watcher import NoWatcher
 from tenure.runtime.clock import SystemClock
-from tenure.v1.job_pb2 import Sync, SyncRule
+from tenure.v1.job_pb2 import Sync
 from tests.agent.conftest import Eventually
+from tests.agent.sync.during import during, replace, rule, running
 from tests.agent.sync.stores import HandGate, Watched, listing, stored
 
 MakeSync = Callable[..., AttemptSync]
-
-
-def rule(
-    prefix: str = "state",
-    path: str = "state",
-    *,
-    bucket: str = "bucket",
-    quiet_ms: int = 50,
-    wait_ms: int = 5000,
-    pattern: str = "",
-    commit_marker: str = "",
-) -> SyncRule:
-    message = SyncRule(bucket=bucket, prefix=prefix, local_path=path, pattern=pattern, commit_marker=commit_marker)
-    message.quiet_period.FromMilliseconds(quiet_ms)
-    message.max_wait.FromMilliseconds(wait_ms)
-    return message
-
-
-def during(*rules: SyncRule) -> Sync:
-    return Sync(during=rules or [rule()])
-
-
-@asynccontextmanager
-async def running(sync: AttemptSync) -> AsyncIterator[AttemptSync]:
-    await sync.before()
-    await sync.start_during()
-    try:
-        yield sync
-    finally:
-        await sync.close()
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file as careful programs do."""
-    temporary = path.with_name("temporary~")
-    temporary.write_bytes(data)
-    temporary.rename(path)
-
-
-@pytest.fixture
-def state(private: Path) -> Path:
-    folder = private / "state"
-    folder.mkdir()
-    return folder
 
 
 async def test_what_is_written_is_stored(
@@ -230,79 +185,6 @@ async def test_two_rules_on_one_folder_do_not_disturb_each_other(
         [f"{prefix}/{number}" for prefix in ("one", "two") for number in range(4)] + ["odd/1", "odd/3"]
     )
     assert len(store.puts) == 10
-
-
-@pytest.mark.processes
-async def test_commit_markers_come_after_their_data_under_load(
-    s3: S3Store, s3_bucket: str, make_sync: MakeSync, state: Path
-) -> None:
-    """Checkpoints of five files each, a marker in each and one that names the last, written as fast as it goes."""
-    store = Watched(s3)
-    jitter = random.Random(3)
-    broken: list[tuple[str, str]] = []
-
-    async def delay(key: str) -> None:
-        await asyncio.sleep(jitter.random() * 0.02)
-
-    async def check(key: str) -> None:
-        have = {name for name, _ in store.puts}
-        if key.endswith(("DONE", "latest")):
-            checkpoint = store.puts[-1][1].decode()
-            missing = {f"state/{checkpoint}/{part}" for part in range(5)} - have
-            broken.extend((key, name) for name in missing)
-
-    store.before_put, store.after_put = delay, check
-    marking = rule(bucket=s3_bucket, quiet_ms=10, wait_ms=50, commit_marker="(^|/)(DONE|latest)$", pattern="[^~]$")
-    counters = Counters()
-    async with running(make_sync(store, during(marking), counters=counters)) as sync:
-        for number in range(30):
-            folder = state / f"checkpoint-{number:02}"
-            folder.mkdir()
-            for part in range(5):
-                (folder / str(part)).write_bytes(os.urandom(1000))
-                await asyncio.sleep(0.002)
-            (folder / "DONE").write_bytes(folder.name.encode())
-            replace(state / "latest", folder.name.encode())
-            await asyncio.sleep(jitter.random() * 0.05)
-        assert len([key for key, _ in store.puts if key.endswith("DONE")]) > 0
-        await sync.finish_during()
-    assert broken == []
-    assert len(await listing(s3, s3_bucket)) == 30 * 6 + 1
-    assert await stored(s3, s3_bucket, "state/latest") == b"checkpoint-29"
-    assert counters.files_pending == 0
-
-
-async def test_a_marker_waits_for_data_of_other_rules(
-    local: LocalStore, make_sync: MakeSync, private: Path, state: Path, eventually: Eventually
-) -> None:
-    store = Watched(local)
-    slow = rule("data", "data", quiet_ms=3_600_000, wait_ms=3_600_000)
-    async with running(make_sync(store, during(rule(commit_marker="^DONE$"), slow))):
-        (private / "data" / "weights").write_bytes(b"weights")
-        (state / "DONE").write_bytes(b"1")
-        await eventually(lambda: ("state/DONE", b"1") in store.puts)
-    assert [key for key, _ in store.puts] == ["data/weights", "state/DONE"]
-
-
-async def test_a_marker_that_is_written_again_waits_for_its_own_data(
-    local: LocalStore, make_sync: MakeSync, state: Path, eventually: Eventually
-) -> None:
-    """While the data of the first marker is stored, the next checkpoint is written: its marker must not slip in."""
-    store = Watched(local)
-
-    async def next_checkpoint(key: str) -> None:
-        if key == "state/data-1":
-            (state / "data-2").write_bytes(b"2")
-            replace(state / "latest", b"2")
-
-    store.before_put = next_checkpoint
-    async with running(make_sync(store, during(rule(commit_marker="^latest$")))):
-        (state / "data-1").write_bytes(b"1")
-        replace(state / "latest", b"1")
-        await eventually(lambda: ("state/latest", b"2") in store.puts)
-    order = [(key, data) for key, data in store.puts if "~" not in key]
-    assert order.index(("state/data-2", b"2")) < order.index(("state/latest", b"2"))
-    assert order.index(("state/data-1", b"1")) < order.index(("state/latest", b"2"))
 
 
 async def test_failures_for_a_while_do_no_harm(

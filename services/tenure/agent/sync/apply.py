@@ -214,13 +214,15 @@ class Copier:
 
     async def _read(self, upload: Upload, *, aside: bool) -> Reading | None:
         with refusing():
-            return await self._offload.run(
-                content.read,
-                upload.rule.place,
-                upload.relative,
-                pack=self.compression,
-                aside=aside,
-                spool=self._spool,
+            return await self._offload.run_long(
+                lambda abort: content.read(
+                    upload.rule.place,
+                    upload.relative,
+                    abort,
+                    pack=self.compression,
+                    aside=aside,
+                    spool=self._spool,
+                )
             )
 
     async def _send(self, upload: Upload, reading: Reading) -> None:

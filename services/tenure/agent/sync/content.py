@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO
 
 from tenure.agent.sync import beneath
@@ -77,12 +78,17 @@ class Reading:
     torn: bool
 
 
-def read(place: Place, relative: str, *, pack: bool, aside: bool, spool: Path | None) -> Reading | None:
+class GivenUp(Exception):
+    """Nobody waits for the bytes any more."""
+
+
+def read(place: Place, relative: str, abort: Event, *, pack: bool, aside: bool, spool: Path | None) -> Reading | None:
     """Read a file once, or a few times while it changes; None where there is no regular file.
 
     Args:
         place: Folder.
         relative: Path of the file in it.
+        abort: Ends it early with GivenUp.
         pack: Gzip the bytes.
         aside: Copy them, however large the file is.
         spool: Folder for copies; None: the system's.
@@ -92,24 +98,24 @@ def read(place: Place, relative: str, *, pack: bool, aside: bool, spool: Path | 
         if descriptor is None:
             return None
         with os.fdopen(descriptor, "rb", buffering=0) as source:
-            reading = _read(source, pack=pack, aside=aside, spool=spool)
+            reading = _read(source, abort, pack=pack, aside=aside, spool=spool)
         if not (reading.torn and left):
             return reading
         reading.content.close()
     raise AssertionError  # the last turn returns
 
 
-def _read(source: BinaryIO, *, pack: bool, aside: bool, spool: Path | None) -> Reading:
+def _read(source: BinaryIO, abort: Event, *, pack: bool, aside: bool, spool: Path | None) -> Reading:
     signature = Signature.of(os.fstat(source.fileno()))
     copy = spooled(spool)
     try:
         # A file made just now has its time from the same clock as the job's files.
         age_ns = os.fstat(copy.fileno()).st_mtime_ns - signature.mtime_ns
         if pack or aside or signature.size < COPY_BELOW:
-            content, sha256 = _copied(source, signature.size, copy, pack=pack)
+            content, sha256 = _copied(source, signature.size, copy, abort, pack=pack)
         else:
             copy.close()
-            content, sha256 = _in_place(source, signature.size)
+            content, sha256 = _in_place(source, signature.size, abort)
     except BaseException:
         copy.close()
         raise
@@ -147,12 +153,12 @@ class _HashingWriter:
         return self._hash.digest()
 
 
-def _copied(source: BinaryIO, size: int, copy: BinaryIO, *, pack: bool) -> tuple[FileContent, bytes]:
+def _copied(source: BinaryIO, size: int, copy: BinaryIO, abort: Event, *, pack: bool) -> tuple[FileContent, bytes]:
     plain = hashlib.sha256()
     stored = _HashingWriter(copy)
     # No time and no name in the header: equal files become equal objects.
     packer = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=stored, mtime=0) if pack else None
-    for chunk in _chunks(source.fileno(), 0, size):
+    for chunk in _chunks(source.fileno(), 0, size, abort):
         plain.update(chunk)
         (packer or stored).write(chunk)
     if packer is not None:
@@ -161,13 +167,13 @@ def _copied(source: BinaryIO, size: int, copy: BinaryIO, *, pack: bool) -> tuple
     return FileContent(copy, size=stored.size, sha256=stored.sha256), plain.digest()
 
 
-def _in_place(source: BinaryIO, size: int) -> tuple[FileContent, bytes]:
+def _in_place(source: BinaryIO, size: int, abort: Event) -> tuple[FileContent, bytes]:
     whole = hashlib.sha256()
     blocks: list[bytes] = []
     length = 0
     for offset in range(0, size, BLOCK):
         block = hashlib.sha256()
-        for chunk in _chunks(source.fileno(), offset, min(BLOCK, size - offset)):
+        for chunk in _chunks(source.fileno(), offset, min(BLOCK, size - offset), abort):
             block.update(chunk)
             whole.update(chunk)
             length += len(chunk)
@@ -176,9 +182,11 @@ def _in_place(source: BinaryIO, size: int) -> tuple[FileContent, bytes]:
     return FileContent(file, size=length, sha256=whole.digest(), blocks=tuple(blocks)), whole.digest()
 
 
-def _chunks(descriptor: int, offset: int, length: int) -> Iterator[bytes]:
+def _chunks(descriptor: int, offset: int, length: int, abort: Event | None = None) -> Iterator[bytes]:
     end = offset + length
     while offset < end:
+        if abort is not None and abort.is_set():
+            raise GivenUp
         chunk = os.pread(descriptor, min(_CHUNK, end - offset), offset)
         if not chunk:
             return
@@ -191,13 +199,14 @@ def spooled(spool: Path | None) -> BinaryIO:
     return tempfile.TemporaryFile(dir=spool, prefix="tenure-")
 
 
-def unpack(packed: BinaryIO, target: BinaryIO, shown: str) -> bytes:
+def unpack(packed: BinaryIO, target: BinaryIO, shown: str, abort: Event) -> bytes:
     """Write the unpacked bytes to `target`; their SHA-256.
 
     Args:
         packed: Gzipped bytes, read from their beginning.
         target: Written from its present place on.
         shown: The object's name, for the error.
+        abort: Ends it early with GivenUp.
 
     Raises:
         ObjectRefused: They are not gzipped, or damaged.
@@ -209,6 +218,8 @@ def unpack(packed: BinaryIO, target: BinaryIO, shown: str) -> bytes:
     try:
         with gzip.GzipFile(fileobj=packed, mode="rb") as source:
             while chunk := source.read(_CHUNK):
+                if abort.is_set():
+                    raise GivenUp
                 digest.update(chunk)
                 target.write(chunk)
     except (gzip.BadGzipFile, EOFError, zlib.error):
@@ -216,10 +227,10 @@ def unpack(packed: BinaryIO, target: BinaryIO, shown: str) -> bytes:
     return digest.digest()
 
 
-def sha256_of(file: BinaryIO) -> bytes:
-    """SHA-256 of a whole file."""
+def sha256_of(file: BinaryIO, abort: Event) -> bytes:
+    """SHA-256 of a whole file; `abort` ends it early with GivenUp."""
     file.flush()
     digest = hashlib.sha256()
-    for chunk in _chunks(file.fileno(), 0, os.fstat(file.fileno()).st_size):
+    for chunk in _chunks(file.fileno(), 0, os.fstat(file.fileno()).st_size, abort):
         digest.update(chunk)
     return digest.digest()

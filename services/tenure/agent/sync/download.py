@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from tenure.agent.sync import content, plan
@@ -116,11 +117,11 @@ class Loader:
         key, expected = download.info.key, download.info
         if not download.unpack:
             info = await self._retry.run(lambda: self._store.get(rule.bucket, key, file.file, expected=expected))
-            return info, await self._offload.run(content.sha256_of, file.file)
+            return info, await self._offload.run_long(partial(content.sha256_of, file.file))
         packed = await self._offload.run(content.spooled, self._spool)
         try:
             info = await self._retry.run(lambda: self._store.get(rule.bucket, key, packed, expected=expected))
             shown = f"s3://{rule.bucket}/{escaped(key)}"
-            return info, await self._offload.run(content.unpack, packed, file.file, shown)
+            return info, await self._offload.run_long(partial(content.unpack, packed, file.file, shown))
         finally:
             packed.close()

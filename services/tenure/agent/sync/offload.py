@@ -19,6 +19,9 @@ class Offload(Protocol):
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns or raises. A cancelled call still waits until the function has ended."""
 
+    async def run_long(self, function: Callable[[Event], T], /) -> T:
+        """The same for work that takes long: when the call is cancelled, the event is set, and `function` ends soon."""
+
 
 class Inline:
     """Runs the function at once, in the event loop's own thread: for simulations."""
@@ -26,6 +29,10 @@ class Inline:
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns or raises."""
         return function(*args, **kwargs)
+
+    async def run_long(self, function: Callable[[Event], T], /) -> T:
+        """What `function` returns or raises."""
+        return function(Event())
 
 
 class Threads:
@@ -37,6 +44,11 @@ class Threads:
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns or raises. A cancelled call still waits until the function has ended."""
         return await run_to_end(self._executor, lambda: function(*args, **kwargs))
+
+    async def run_long(self, function: Callable[[Event], T], /) -> T:
+        """What `function` returns or raises; the event is set when the call is cancelled."""
+        abort = Event()
+        return await run_to_end(self._executor, lambda: function(abort), abort)
 
 
 async def run_to_end(executor: Executor, function: Callable[[], T], abort: Event | None = None) -> T:

@@ -46,6 +46,7 @@ class S3Store:
         clock: Compared with the instants that gates give; read in threads.
         read_timeout_s: How long a request that only reads waits for the next bytes.
         multipart_from: Size in bytes from which a file is stored in parts.
+        page_size: How many objects one request lists; stores give no more than 1000.
         trust_etag: Whether an ETag of 32 hex digits is the MD5 of the bytes where the store sends no other checksum;
             false for stores that make ETags in another way.
     """
@@ -58,10 +59,12 @@ class S3Store:
         clock: Clock,
         read_timeout_s: float = 20.0,
         multipart_from: int = 2 * BLOCK,
+        page_size: int = 1000,
         trust_etag: bool = True,
     ) -> None:
         self._requests = Requests(clients=clients, executor=executor, clock=clock, read_timeout_s=read_timeout_s)
         self._multipart_from = multipart_from
+        self._page_size = page_size
         self._trust_etag = trust_etag
 
     async def list(self, bucket: str, prefix: str) -> AsyncIterator[ObjectInfo]:
@@ -113,10 +116,11 @@ class S3Store:
 
     def _list_page(self, bucket: str, prefix: str, token: str) -> tuple[Sequence[ObjectInfo], str | None]:
         with mapped("list", bucket, prefix):
+            list_objects = self._requests.reader().list_objects_v2
             if token:
-                page = self._requests.reader().list_objects_v2(Bucket=bucket, Prefix=prefix, ContinuationToken=token)
+                page = list_objects(Bucket=bucket, Prefix=prefix, MaxKeys=self._page_size, ContinuationToken=token)
             else:
-                page = self._requests.reader().list_objects_v2(Bucket=bucket, Prefix=prefix)
+                page = list_objects(Bucket=bucket, Prefix=prefix, MaxKeys=self._page_size)
             infos = [
                 ObjectInfo(key=each["Key"], size=each["Size"], etag=each["ETag"]) for each in page.get("Contents", [])
             ]
