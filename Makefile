@@ -49,7 +49,7 @@ check-style: $(PROJECT_INSTALLED)
 
 .PHONY: check-types
 check-types: $(PROJECT_INSTALLED)
-	@$(PY) -m mypy services/tenure tests benchmarks protos/generate.py
+	@$(PY) -m mypy services/tenure tests benchmarks protos/generate.py docs/generate_state_machine.py
 
 .PHONY: check-protos
 check-protos: $(PROJECT_INSTALLED)
@@ -77,6 +77,7 @@ format: $(PROJECT_INSTALLED) ## Format code and protos, and mend what the linter
 .PHONY: generate
 generate: $(PROJECT_INSTALLED) ## Make services/tenure/v1 and events/v1 from protos/
 	@$(PY) protos/generate.py services
+	@$(PY) docs/generate_state_machine.py
 
 .PHONY: bench
 bench: $(PROJECT_INSTALLED) ## Run the benchmarks (minutes; a quiet machine)

@@ -119,7 +119,8 @@ WAYS = (
         outcome=e.Outcome.LOST,
         who="server",
         rule="The fifth lease in a row that expired within 10 min of its start, on five workers: the job may be what"
-        " takes them down. Leases lost together with many others do not count; 0 switches it off.",
+        " takes them down. A lease that lasted longer, a failure or a release breaks the row; leases lost together with"
+        " many others neither count nor break it. 0 switches it off.",
     ),
     Way(
         phases=(R,),

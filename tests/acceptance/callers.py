@@ -74,6 +74,11 @@ def updates_of(job: job_pb2.Job) -> list[tuple[int, str, str]]:
     ]
 
 
+def texts_of(job: job_pb2.Job) -> list[str]:
+    """The texts of the history."""
+    return [update.status for update in job.updates]
+
+
 def type_of(event: event_pb2.Event) -> str:
     """`JobCreated`, `JobAssigned` …"""
     payload = event.WhichOneof("payload")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.callers import type_of, updates_of
+from tests.acceptance.callers import texts_of, type_of
 from tests.acceptance.faulty_store import faulty_store
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.invariants import assert_one_owner
@@ -52,7 +52,7 @@ async def test_scenario_14_lost_worker(fleet: Fleet, tmp_path: Path) -> None:
     assert job.status.num_failures == 0
     assert job.status.num_interruptions == 1
     text = f"Attempt 1 on {first.id} was lost (no heartbeat for 2 s); trying again."
-    assert text in [update[2] for update in updates_of(job)]
+    assert text in texts_of(job)
     events = await fleet.caller.events(job_id)
     (expired,) = [event for event in events if event.HasField("lease_expired")]
     assert expired.lease_expired.silence.ToMilliseconds() >= 2_000

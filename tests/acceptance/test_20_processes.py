@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tenure.v1 import job_pb2
-from tests.acceptance.callers import duration, updates_of
+from tests.acceptance.callers import duration, texts_of
 from tests.acceptance.fleet import Fleet
 
 pytestmark = pytest.mark.processes
@@ -150,7 +150,7 @@ async def test_scenario_22_unreachable_beyond_the_budget(fleet: Fleet) -> None:
     job = await fleet.caller.job(job_id)
     assert job.status.num_failures == 0
     assert job.status.num_interruptions == 1
-    assert "was released" in next(text for _, _, text in updates_of(job) if text.startswith("Attempt 1"))
+    assert "was released" in next(text for text in texts_of(job) if text.startswith("Attempt 1"))
     types = await fleet.caller.event_types(job_id)
     assert "LeaseExpired" not in types
     assert "JobTerminated" not in types

@@ -82,6 +82,18 @@ async def test_an_accept_is_repeated_after_a_broken_stream(bench: Bench) -> None
     await again.reported("succeeded")
 
 
+async def test_an_accepted_job_that_is_over_on_reconnect_frees_its_slot(bench: Bench) -> None:
+    session = await welcomed(bench)
+    await session.assign(assignment())
+    await session.next("accept")
+    session.end()
+    again = await bench.server.session()
+    await again.welcome(pb.LeaseVerdict(lease_id="lease-1", keep=False))
+    await again.reported("stopped")
+    await again.started(assignment("lease-2"))
+    await again.reported("succeeded")
+
+
 async def test_a_lease_that_was_given_away_is_stopped_on_reconnect(bench: Bench, eventually: Eventually) -> None:
     session = await welcomed(bench)
     await session.started(saving())

@@ -14,7 +14,8 @@ import pytest
 
 from tenure.agent import strays
 from tenure.agent.cgroup import CgroupParent, find_cgroup_parent
-from tenure.agent.process import Guard, LocalCommand, LocalRunner
+from tenure.agent.guard import Guard
+from tenure.agent.process import LocalCommand, LocalRunner
 from tenure.agent.runner import CommandLine, CommandNotStarted, Exit, Ladder
 from tenure.agent.sync.offload import Inline
 from tenure.runtime.clock import SystemClock

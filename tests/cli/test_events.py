@@ -87,7 +87,7 @@ EXAMPLES: list[tuple[dict[str, Any], str]] = [
     ({"job_terminated": event_pb2.JobTerminated(outcome=event_pb2.OUTCOME_LOST, reason="why")}, "LOST: why"),
     (
         {"queue_configured": event_pb2.QueueConfigured(features=event_pb2.Features(sync=True, logs=True))},
-        "0 products, logs, sync",
+        "logs, sync, products: 0",
     ),
     ({"queue_paused": event_pb2.QueuePaused(reason="repairs")}, "gives out no jobs: repairs"),
     ({"queue_resumed": event_pb2.QueueResumed()}, "gives out jobs again"),

@@ -1,5 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
 import grpc
 import pytest
 
@@ -79,3 +86,49 @@ async def test_names_or_filters(server: ScriptedServer, tenure: Tenure, extra: l
     result = await tenure("jobs", "watch", "a", *extra)
     assert result.code == 2
     assert "not both" in result.err
+
+
+async def started(
+    server: ScriptedServer, *args: str, stdout: int = asyncio.subprocess.PIPE
+) -> asyncio.subprocess.Process:
+    """The real command against the scripted server."""
+    command = str(Path(sys.executable).with_name("tenure"))
+    environment = os.environ | {"TENURE_SERVER": server.address, "COLUMNS": "140", "LINES": "40", "TERM": "xterm"}
+    return await asyncio.create_subprocess_exec(
+        command, *args, stdout=stdout, stderr=asyncio.subprocess.PIPE, env=environment
+    )
+
+
+async def test_ctrl_c_ends_a_watch_without_a_traceback(server: ScriptedServer) -> None:
+    server.streams("WatchJobs", [snapshot(running_job("a")), mark(), Silence()])
+    process = await started(server, "jobs", "watch", "a")
+    async with asyncio.timeout(20):
+        assert process.stdout is not None
+        assert b"waiting in the queue" in await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = await process.communicate()
+    assert (process.returncode, errors) == (130, b"")
+
+
+async def test_on_a_terminal_it_is_drawn_and_stays_on_the_screen(server: ScriptedServer) -> None:
+    server.streams("WatchJobs", [snapshot(running_job("a")), mark(), ended("a", 5), Silence()])
+    ours, theirs = os.openpty()
+    process = await started(server, "jobs", "watch", "a", stdout=theirs)
+    os.close(theirs)
+    async with asyncio.timeout(20):
+        shown = await asyncio.to_thread(_read_all, ours)
+        _, errors = await process.communicate()
+    os.close(ours)
+    assert (process.returncode, errors) == (0, b"")
+    assert "\x1b[" in shown
+    assert "SUCCESS/COMPLETED" in shown
+    assert "Your job has completed successfully!" in shown
+
+
+def _read_all(terminal: int) -> str:
+    """Until the other side is closed, which Linux tells as an error."""
+    found = b""
+    with suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            found += piece
+    return found.decode()

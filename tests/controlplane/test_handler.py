@@ -181,6 +181,8 @@ async def test_a_late_command_brings_the_expiry_to_light(bench: Bench) -> None:
     job = (await bench.store.load_jobs([job_id]))[job_id].job
     assert job.outcome is e.Outcome.EXPIRED
     assert job.ended_us == job.origin.created_us + 5 * HOUR
+    events = await bench.store.read_stream(e.job_stream(job_id), 1, 10)
+    assert [event.actor for event in events] == ["server"]
 
 
 async def test_a_cancelled_caller_leaves_a_whole_change(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tenure.store.memory import MemoryStore
 from tenure.store.store import CommitOutcomeUnknown, StorageFull, Store
 from tests.store.contract import LogContract
+from tests.store.contract_rows import RowsContract
 from tests.store.making import add_jobs
 
 
@@ -18,6 +19,10 @@ async def store() -> AsyncIterator[Store]:
 
 
 class TestLog(LogContract):
+    pass
+
+
+class TestRows(RowsContract):
     pass
 
 

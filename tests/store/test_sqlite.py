@@ -7,6 +7,7 @@ import pytest
 
 from tenure.store.store import Store
 from tests.store.contract import LogContract
+from tests.store.contract_rows import RowsContract
 from tests.store.opening import opened
 
 
@@ -17,4 +18,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 class TestLog(LogContract):
+    pass
+
+
+class TestRows(RowsContract):
     pass

@@ -22,7 +22,8 @@ from tenure.agent.cgroup import CgroupParent, find_cgroup_parent
 from tenure.agent.config import WorkerConfig
 from tenure.agent.copying import StoreCopying
 from tenure.agent.environment import DEFAULT_PATH
-from tenure.agent.process import Guard, LocalRunner
+from tenure.agent.guard import Guard
+from tenure.agent.process import LocalRunner
 from tenure.agent.sync.offload import Threads
 from tenure.agent.sync.s3 import S3Store
 from tenure.agent.sync.s3_client import S3Clients

@@ -192,7 +192,7 @@ class Ledger:
             if holding is None or holding.standing is not Standing.ACCEPTED:
                 continue
             if item.state != worker_service_pb2.LEASE_STATE_HELD:
-                self._lose(holding, now_ns, "the server took the assignment back")
+                self._forget(holding, now_ns, "the server took the assignment back")
                 continue
             holding.standing = Standing.HELD
             holding.next_beat_ns = now_ns
@@ -302,11 +302,16 @@ class Ledger:
             )
         return beats
 
+    def _forget(self, holding: Holding, now_ns: int, reason: str) -> None:
+        """Nothing was begun, and nothing is owed."""
+        self.remove(holding)
+        holding.settled = True
+        holding.lose(now_ns, reason)
+
     def _lose(self, holding: Holding, now_ns: int, reason: str) -> None:
-        if holding.standing in (Standing.OFFERED, Standing.ACCEPTED):
-            # Nothing was begun: nothing is owed.
-            holding.settled = True
-            self._held.pop(holding.assignment.lease_id, None)
+        if holding.standing is Standing.OFFERED:
+            self._forget(holding, now_ns, reason)
+            return
         done = holding.outcome is not None and not holding.over
         holding.lose(now_ns, reason)
         if done and not holding.settled:

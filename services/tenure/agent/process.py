@@ -14,11 +14,10 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 from tenure.agent import strays
 from tenure.agent.cgroup import Cgroup, CgroupParent, own_oom_counter, read_oom_kills
+from tenure.agent.guard import Guard
 from tenure.agent.output import OutputRing
 from tenure.agent.runner import CommandLine, CommandNotStarted, Exit
 from tenure.agent.sync.offload import Offload
@@ -31,44 +30,6 @@ _READ_BYTES = 64 * 1024
 _PIPE_BYTES = 1024 * 1024
 _SWEEP_PAUSE_S = 0.01
 _SWEEP_LIMIT_S = 10.0
-
-
-class Guard:
-    """The agent's line to its guardian program, which in the end also removes the agent's cgroups."""
-
-    def __init__(self, cgroups: CgroupParent | None = None) -> None:
-        program = str(Path(__file__).with_name("guardian.py"))
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", program, *([str(cgroups.folder)] if cgroups else [])],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env={"PATH": os.defpath},
-        )
-        self.pid = self._process.pid
-
-    def add(self, group: int, cgroup: Cgroup | None) -> None:
-        """A command has started."""
-        self._say(f"+ {group} {cgroup.folder if cgroup else '-'}\n")
-
-    def remove(self, group: int) -> None:
-        """It is gone."""
-        self._say(f"- {group}\n")
-
-    def close(self) -> None:
-        """End the guardian; it kills what is still registered."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-        self._process.wait(timeout=10)
-
-    def _say(self, line: str) -> None:
-        # Without its guardian the agent still ends every command itself; only its own sudden death is then not covered.
-        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
-            if self._process.stdin is not None:
-                self._process.stdin.write(line.encode())
 
 
 class LocalRunner:

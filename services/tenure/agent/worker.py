@@ -18,7 +18,7 @@ from tenure.agent.connection import Connection
 from tenure.agent.copying import CopyingFactory
 from tenure.agent.holding import Holding, Standing
 from tenure.agent.ledger import NS, Ledger, reason_name
-from tenure.agent.outcome import StopCause, StopOrder, clip
+from tenure.agent.outcome import StopCause, StopOrder, Stopped, clip
 from tenure.agent.paths import PathsInUse
 from tenure.agent.runner import Runner
 from tenure.agent.transport import Transport
@@ -267,6 +267,10 @@ class Worker:
                 await Attempt(holding, slot, self._around).run()
             else:
                 log.info("taken_back", job_id=assignment.job_id, attempt=assignment.attempt)
+                if not holding.settled:
+                    # The server may have heard that it was accepted, and keeps the slot until it hears this.
+                    self._ledger.finish(holding, Stopped())
+                    await self._changes.until(lambda: holding.settled)
         finally:
             self._ledger.remove(holding)
             self._slots.discard(slot)

@@ -88,13 +88,14 @@ def plain_lines(grid: Grid) -> list[str]:
 def rich_table(grid: Grid, width: int) -> Table:
     """The table as rich draws it on a screen of so many columns."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
 
     # A screen is narrow: a column in which nothing stands is left out.
     used = [index for index, _ in enumerate(grid.columns) if not index or any(row[index].text for row in grid.rows)]
     headings = [grid.columns[index].removeprefix(">") for index in used]
     widths = [
-        max([len(heading), *(len(row[index].short or row[index].text) for row in grid.rows)])
+        max([len(heading), *(cell_len(row[index].short or row[index].text) for row in grid.rows)])
         for heading, index in zip(headings, used, strict=True)
     ]
     _fit(widths, [heading not in _WHOLE for heading in headings], width - _GAP * len(used))

@@ -124,6 +124,11 @@ def main() -> None:
     """Entry point of the command."""
     try:
         app(prog_name="tenure")
+    except OSError as error:
+        if os.environ.get("TENURE_DEBUG"):
+            raise
+        complain([error.strerror or "the system refused something", "  → TENURE_DEBUG=1 shows where"])
+        sys.exit(failures.EXIT_REFUSED)
     except Exception as error:
         if os.environ.get("TENURE_DEBUG"):
             raise

@@ -119,7 +119,7 @@ def describe(event: event_pb2.Event) -> str:
         case "job_terminated":
             text = word(event_pb2.Outcome, payload.outcome) + (f": {payload.reason}" if payload.reason else "")
         case "queue_configured":
-            text = f"{len(payload.products)} products, {', '.join(features_of(payload.features)) or 'no features'}"
+            text = ", ".join([*features_of(payload.features), f"products: {len(payload.products)}"])
         case "queue_paused":
             text = f"gives out no jobs: {payload.reason}"
         case "queue_resumed":

@@ -61,10 +61,12 @@ def worker(
     ] = None,
     tls_ca: Annotated[Path | None, typer.Option(help="Encrypt; trust the certificates in this PEM file.")] = None,
     tls: Annotated[bool | None, typer.Option("--tls/--no-tls", help="Encrypt; trust this machine's.")] = None,
-    log_level: Annotated[logs.LogLevel, typer.Option(help="From which level on records are written.")] = (
-        logs.LogLevel.INFO
-    ),
-    log_format: Annotated[logs.LogFormat, typer.Option(help="How records are written.")] = logs.LogFormat.CONSOLE,
+    log_level: Annotated[
+        logs.LogLevel, typer.Option(help="From which level on records are written.", envvar="TENURE_LOG_LEVEL")
+    ] = logs.LogLevel.INFO,
+    log_format: Annotated[
+        logs.LogFormat, typer.Option(help="How records are written.", envvar="TENURE_LOG_FORMAT")
+    ] = logs.LogFormat.CONSOLE,
 ) -> None:
     """Offer this machine to a control plane and run jobs.
 

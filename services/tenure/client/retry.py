@@ -31,7 +31,7 @@ class RetryPolicy:
     attempts: int = 6
     initial_s: float = 0.1
     maximum_s: float = 2.0
-    stream_maximum_s: float = 15.0
+    stream_maximum_s: float = 5.0
     stream_patience_s: float = 3600.0
 
 

@@ -66,19 +66,19 @@ Answer = Callable[[list[Job]], bytes]
 
 @dataclass(slots=True, kw_only=True)
 class Decided:
-    """Jobs before and after, the events between, and what each step came to."""
+    """Jobs before and after, the events between with who decided them, and what each step came to."""
 
     before: dict[str, Job]
     after: dict[str, Job]
-    events: dict[str, list[Dated]] = field(default_factory=dict)
+    events: dict[str, list[tuple[str, Dated]]] = field(default_factory=dict)
     outcomes: list[Job | Refused] = field(default_factory=list)
 
-    def add(self, job: Job, dated: list[Dated]) -> Job:
-        """Take over the events that a step added to a job; returns the job after them."""
+    def add(self, job: Job, dated: list[Dated], actor: str) -> Job:
+        """Take over the events that somebody added to a job; returns the job after them."""
         for time_us, event in dated:
             job = evolve(job, event, time_us)
         if dated:
-            self.events.setdefault(job.id, []).extend(dated)
+            self.events.setdefault(job.id, []).extend((actor, one) for one in dated)
             self.after[job.id] = job
         return job
 
@@ -103,7 +103,7 @@ def replay(request: RequestKey, known: AnsweredRequest) -> Executed:
     return Executed(position=known.position, answer=known.answer, repeated=True)
 
 
-def envelopes(dated: Iterable[Dated], actor: str, ids: Ids) -> tuple[e.NewEvent, ...]:
+def envelopes(decided: Iterable[tuple[str, Dated]], ids: Ids) -> tuple[e.NewEvent, ...]:
     """The events with their ids. A lease is named by the id of its JobAssigned, so that event brings its own."""
     return tuple(
         e.NewEvent(
@@ -112,7 +112,7 @@ def envelopes(dated: Iterable[Dated], actor: str, ids: Ids) -> tuple[e.NewEvent,
             actor=actor,
             payload=event,
         )
-        for time_us, event in dated
+        for actor, (time_us, event) in decided
     )
 
 

@@ -40,6 +40,7 @@ from tenure.store.store import Append, Committed, Conflict, DuplicateSpecificati
 __all__ = ["Change", "Executed", "Handler", "RequestKey", "Step", "not_found"]
 
 TRIES = 5
+SERVER = "server"
 CACHED_JOBS = 100_000
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class Handler:
     async def dry_run(self, steps: Sequence[Step]) -> list[Job]:
         """The jobs that `execute` would make, without making them. Raises as it would."""
         jobs = await self._load(steps, partial=False)
-        return [job for job in self._decide_all(steps, jobs, partial=False).outcomes if isinstance(job, Job)]
+        return [job for job in self._decide_all(steps, jobs, SERVER, partial=False).outcomes if isinstance(job, Job)]
 
     async def create(
         self,
@@ -168,12 +169,12 @@ class Handler:
             for _ in range(TRIES):
                 jobs = await self._load(steps, partial=partial)
                 try:
-                    decided = self._decide_all(steps, jobs, partial=partial)
+                    decided = self._decide_all(steps, jobs, actor, partial=partial)
                 except Refused:
-                    await self._commit_overdue(jobs, actor)
+                    await self._commit_overdue(jobs)
                     raise
                 try:
-                    return await self._commit(decided, actor, request, answer)
+                    return await self._commit(decided, request, answer)
                 except Conflict:
                     for job_id in jobs:
                         self._cache.pop(job_id, None)
@@ -195,7 +196,7 @@ class Handler:
                     raise not_found()
         return jobs
 
-    def _decide_all(self, steps: Sequence[Step], jobs: dict[str, Job], *, partial: bool) -> Decided:
+    def _decide_all(self, steps: Sequence[Step], jobs: dict[str, Job], actor: str, *, partial: bool) -> Decided:
         now_us = self._clock.wall_us()
         decided = Decided(before=jobs, after=dict(jobs))
         for step in steps:
@@ -204,8 +205,11 @@ class Handler:
                 decided.outcomes.append(not_found())
                 continue
             beat = self.beat_of(job) if job.lease is not None else None
+            if late := overdue(job, max(now_us, job.last_us), beat):
+                # Time did this, not the caller, even if the caller brings it to light.
+                job = decided.add(job, late, SERVER)
             try:
-                dated = decide(job, step.command, now_us, beat)
+                decided.outcomes.append(decided.add(job, decide(job, step.command, now_us, beat), actor))
             except Refused as refused:
                 if not partial:
                     raise Refused(
@@ -214,35 +218,29 @@ class Handler:
                         field=_join(step.path, refused.field),
                         metadata={**refused.metadata, "job_id": step.job_id},
                     ) from refused
-                decided.add(job, overdue(job, now_us, beat))
                 decided.outcomes.append(refused)
-            else:
-                decided.outcomes.append(decided.add(job, dated))
         return decided
 
-    async def _commit_overdue(self, jobs: dict[str, Job], actor: str) -> None:
+    async def _commit_overdue(self, jobs: dict[str, Job]) -> None:
         # A refused command leaves no trace, but what time has done is a fact that it has brought to light.
-        decided = self._decide_all(
-            [Step(job_id=job_id, command=c.Tick()) for job_id in sorted(jobs)], jobs, partial=True
-        )
+        ticks = [Step(job_id=job_id, command=c.Tick()) for job_id in sorted(jobs)]
+        decided = self._decide_all(ticks, jobs, SERVER, partial=True)
         if decided.events:
             try:
-                await self._commit(decided, "server", None, None)
+                await self._commit(decided, None, None)
             except Conflict:
                 for job_id in jobs:
                     self._cache.pop(job_id, None)
 
-    async def _commit(
-        self, decided: Decided, actor: str, request: RequestKey | None, answer: Answer | None
-    ) -> Executed:
+    async def _commit(self, decided: Decided, request: RequestKey | None, answer: Answer | None) -> Executed:
         body = b""
         if answer is not None:
             body = answer([job for job in decided.outcomes if isinstance(job, Job)])
         if not decided.events:
             return Executed(position=self._store.head().position, jobs=decided.outcomes, answer=body)
         appends: list[Append] = []
-        for job_id, dated in decided.events.items():
-            events = envelopes(dated, actor, self._ids)
+        for job_id, added in decided.events.items():
+            events = envelopes(added, self._ids)
             before, after = decided.before[job_id], decided.after[job_id]
             appends.append(
                 Append(stream=e.job_stream(job_id), expected_version=before.version, events=events, job=after)
@@ -265,7 +263,7 @@ class Handler:
         body = answer(job_ids) if answer else b""
         appends: list[Append] = []
         for job_id, event in zip(job_ids, created, strict=True):
-            events = envelopes([(now_us, event)], actor, self._ids)
+            events = envelopes([(actor, (now_us, event))], self._ids)
             job = create(job_id, event, now_us)
             appends.append(Append(stream=e.job_stream(job_id), expected_version=0, events=events, job=job))
         try:

@@ -1,0 +1,209 @@
+"""`tenure serve` as a real process: its one line, its files, its end, and how it says that it cannot start."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from tenure.cli.local_token import find_local_token
+from tenure.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
+
+pytestmark = pytest.mark.processes
+
+PATIENCE_S = 30.0
+LINE = "tenure: listening on "
+
+
+class Server:
+    """A process, and what it has printed so far."""
+
+    def __init__(self, arguments: list[str], state: Path) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
+        environment["XDG_STATE_HOME"] = str(state)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tenure.cli.main", "serve", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+
+    def address(self) -> str:
+        """Where it listens, once it does."""
+        line = self.line()
+        assert line.startswith(LINE), line
+        return line.removeprefix(LINE).strip()
+
+    def line(self) -> str:
+        """The next line of standard output."""
+        assert self.process.stdout is not None
+        end, text = time.monotonic() + PATIENCE_S, b""
+        while not text.endswith(b"\n"):
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"nothing for {PATIENCE_S} s"
+            byte = os.read(self.process.stdout.fileno(), 1)
+            if not byte:
+                break
+            text += byte
+        return text.decode()
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        """Exit code and the rest of both outputs after a signal."""
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str, str]:
+        """Exit code and the rest of both outputs, once it ends by itself."""
+        out, err = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, out.decode(), err.decode()
+
+
+@contextmanager
+def serving(*arguments: str, state: Path) -> Iterator[Server]:
+    server = Server(list(arguments), state)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.wait()
+        for stream in (server.process.stdout, server.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def create(address: str, token: str) -> str:
+    with grpc.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+        item = job_service_pb2.CreateJobsRequest.Item(specification=job_pb2.JobSpecification(command="true"))
+        response = job_service_pb2_grpc.JobServiceStub(channel).CreateJobs(
+            job_service_pb2.CreateJobsRequest(items=[item]),
+            metadata=(("authorization", f"Bearer {token}"),),
+            timeout=PATIENCE_S,
+        )
+        return response.responses[0].id
+
+
+def jobs(address: str, token: str) -> list[str]:
+    with grpc.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+        response = job_service_pb2_grpc.JobServiceStub(channel).BrowseJobs(
+            job_service_pb2.BrowseJobsRequest(),
+            metadata=(("authorization", f"Bearer {token}"),),
+            timeout=PATIENCE_S,
+        )
+        return [job.id for job in response.jobs]
+
+
+def test_it_serves_says_where_and_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    data = tmp_path / "data"
+    store = f"sqlite://{data}"
+    with serving("--store", store, "--listen", "127.0.0.1:0", state=tmp_path / "state") as server:
+        address = server.address()
+        assert stat.S_IMODE(data.stat().st_mode) == 0o700
+        token = (data / "admin.token").read_text().strip()
+        assert find_local_token(address) == token
+        made = create(address, token)
+        code, out, err = server.end()
+        assert (code, out) == (0, ""), err
+        assert token not in err
+    assert find_local_token(address) is None
+    with serving("--store", store, "--listen", address, state=tmp_path / "state") as server:
+        assert server.address() == address
+        assert jobs(address, token) == [made]
+        assert server.end(signal.SIGINT)[0] == 0
+
+
+def test_it_ends_soon_with_a_watcher_and_tells_it_why(tmp_path: Path) -> None:
+    with serving("--store", f"sqlite://{tmp_path / 'data'}", "--listen", "127.0.0.1:0", state=tmp_path) as server:
+        address = server.address()
+        token = (tmp_path / "data" / "admin.token").read_text().strip()
+        with grpc.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+            watch = job_service_pb2_grpc.JobServiceStub(channel).WatchJobs(
+                job_service_pb2.WatchJobsRequest(), metadata=(("authorization", f"Bearer {token}"),), timeout=60
+            )
+            next(watch)
+            server.process.send_signal(signal.SIGTERM)
+            with pytest.raises(grpc.RpcError) as ended:
+                for _ in watch:
+                    pass
+            trailers = dict(ended.value.trailing_metadata() or ())
+            status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+            info = error_details_pb2.ErrorInfo()
+            status.details[0].Unpack(info)
+            assert info.reason == "DRAINING"
+        assert server.ended()[0] == 0
+
+
+def test_a_store_in_memory_is_found_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with serving("--store", "memory:", "--listen", "127.0.0.1:0", state=tmp_path / "state") as server:
+        address = server.address()
+        token = find_local_token(address)
+        assert token is not None
+        create(address, token)
+        assert server.end()[0] == 0
+    assert find_local_token(address) is None
+
+
+def test_a_killed_server_has_kept_what_it_acknowledged(tmp_path: Path) -> None:
+    store = f"sqlite://{tmp_path / 'data'}"
+    with serving("--store", store, "--listen", "127.0.0.1:0", state=tmp_path) as server:
+        address = server.address()
+        token = (tmp_path / "data" / "admin.token").read_text().strip()
+        made = [create(address, token) for _ in range(3)]
+        server.end(signal.SIGKILL)
+    with serving("--store", store, "--listen", "127.0.0.1:0", state=tmp_path) as server:
+        assert sorted(jobs(server.address(), token)) == sorted(made)
+        server.end()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--store", "mysql://x"], 2, "is not a kind of store"),
+        (["--store", "memory:", "--listen", "here"], 1, "write HOST:PORT"),
+        (["--store", "memory:", "--listen", "0.0.0.0:0"], 1, "--insecure"),
+        (["--store", "memory:", "--tls-cert", "x.pem"], 2, "--tls-cert and --tls-key together"),
+        (["--store", "memory:", "--config", "/nowhere/tenure.toml"], 2, "/nowhere/tenure.toml: No such file"),
+        (["--store", "memory:", "--max-workers", "0"], 2, "--max-workers"),
+    ],
+)
+def test_it_says_why_it_cannot_start(tmp_path: Path, arguments: list[str], code: int, text: str) -> None:
+    with serving(*arguments, state=tmp_path) as server:
+        ended, out, err = server.ended()
+    assert (ended, out) == (code, "")
+    assert text in err
+    assert "Traceback" not in err
+
+
+def test_every_mistake_of_the_configuration_is_a_line(tmp_path: Path) -> None:
+    config = tmp_path / "tenure.toml"
+    config.write_text("exmaple = true\n[queues.gpu]\nbasis = 'never'\n")
+    with serving("--store", "memory:", "--config", str(config), state=tmp_path) as server:
+        code, _, err = server.ended()
+    assert code == 2
+    assert "exmaple: there is no such key" in err
+    assert "[queues.gpu] basis: write" in err
+
+
+def test_every_option_names_its_variable() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "tenure.cli.main", "serve", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "200"},
+    ).stdout
+    for name in "STORE LISTEN CONFIG MAX_WORKERS REFLECTION TLS_CERT TLS_KEY INSECURE LOG_LEVEL LOG_FORMAT".split():
+        assert f"TENURE_{name}" in shown

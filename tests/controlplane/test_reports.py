@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from tenure.domain import commands as c
+from tenure.domain import events as e
+from tenure.domain.states import Phase
+from tenure.store.memory import MemoryStore
+from tenure.v1 import errors_pb2
+from tenure.v1 import worker_service_pb2 as pb
+from tests.controlplane.fleet import (
+    HELD,
+    LOST,
+    FakeWorker,
+    Plane,
+    failed,
+    released,
+    started,
+    stopped,
+    succeeded,
+)
+from tests.controlplane.test_dispatcher import FullDisk
+
+
+async def running(plane: Plane, worker: FakeWorker, **changes: object) -> tuple[str, str]:
+    """A job that runs on the worker, and its lease."""
+    await worker.connect()
+    [job_id] = await plane.create(**changes)
+    await plane.settle()
+    [one] = worker.assignments
+    await worker.start(one.lease_id)
+    return job_id, one.lease_id
+
+
+async def test_repeats_are_acknowledged_and_write_nothing() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        job_id, lease_id = await running(plane, worker)
+        assert [ack.state for ack in await worker.report(started(lease_id))] == [HELD]
+        for _ in range(3):
+            assert [ack.state for ack in await worker.report(succeeded(lease_id))] == [HELD]
+        assert await plane.types(job_id) == ["JobCreated", "JobAssigned", "JobStarted", "JobTerminated"]
+
+
+async def test_another_outcome_than_the_accepted_one_is_a_conflict() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        job_id, lease_id = await running(plane, worker)
+        await worker.report(succeeded(lease_id))
+        [ack] = await worker.report(failed(lease_id))
+        assert (ack.state, ack.error) == (LOST, errors_pb2.ERROR_REASON_OUTCOME_CONFLICT)
+        assert (await plane.job(job_id)).outcome is e.Outcome.COMPLETED
+
+
+async def test_success_before_the_start_is_a_conflict_and_the_lease_lives() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        [job_id] = await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.accept(one.lease_id)
+        [ack] = await worker.report(succeeded(one.lease_id))
+        assert (ack.state, ack.error) == (LOST, errors_pb2.ERROR_REASON_OUTCOME_CONFLICT)
+        assert (await plane.job(job_id)).phase is Phase.ASSIGNED
+        assert [ack.state for ack in await worker.report(started(one.lease_id))] == [HELD]
+
+
+async def test_a_report_of_an_unknown_lease_is_lost() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        acks = await worker.report(succeeded("made-up"), stopped("made-up-too"))
+        assert [(ack.state, ack.error) for ack in acks] == [
+            (LOST, errors_pb2.ERROR_REASON_LEASE_LOST),
+            (HELD, errors_pb2.ERROR_REASON_UNSPECIFIED),
+        ]
+
+
+async def test_a_worker_that_was_lost_changes_nothing() -> None:
+    async with Plane() as plane:
+        old, new = FakeWorker(plane, "old"), FakeWorker(plane, "new")
+        job_id, lease_id = await running(plane, old)
+        await plane.clock.advance(60)
+        await new.connect()
+        [again] = new.assignments
+        await new.start(again.lease_id)
+        before = await plane.types(job_id)
+        assert [ack.state for ack in await old.beat(lease_id)] == [LOST]
+        for item in (started(lease_id), failed(lease_id), succeeded(lease_id), released(lease_id)):
+            [ack] = await old.report(item)
+            assert (ack.state, ack.error) == (LOST, errors_pb2.ERROR_REASON_LEASE_LOST)
+        assert await plane.types(job_id) == before
+        [ack] = await new.report(succeeded(again.lease_id))
+        assert ack.state == HELD
+
+
+async def test_one_message_may_start_one_job_and_end_others() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a", slots=4)
+        await worker.connect()
+        job_ids = await plane.create(4)
+        await plane.settle()
+        a, b, d, f = (one.lease_id for one in worker.assignments)
+        await worker.start(b, d, f)
+        await worker.accept(a)
+        acks = await worker.report(started(a), succeeded(a), failed(b), released(d), succeeded(f))
+        assert [(ack.lease_id, ack.kind, ack.state) for ack in acks] == [
+            (a, pb.REPORT_KIND_STARTED, LOST),  # over again by now: it ended in the same message
+            (a, pb.REPORT_KIND_SUCCEEDED, HELD),
+            (b, pb.REPORT_KIND_FAILED, HELD),
+            (d, pb.REPORT_KIND_RELEASED, HELD),
+            (f, pb.REPORT_KIND_SUCCEEDED, HELD),
+        ]
+        jobs = [await plane.job(job_id) for job_id in job_ids]
+        assert [job.outcome for job in (jobs[0], jobs[3])] == [e.Outcome.COMPLETED] * 2
+        assert (jobs[1].num_failures, jobs[2].num_interruptions) == (1, 1)
+
+
+async def test_a_worker_that_stopped_a_live_attempt_gives_it_back() -> None:
+    async with Plane() as plane:
+        worker, other = FakeWorker(plane, "a"), FakeWorker(plane, "b")
+        job_id, lease_id = await running(plane, worker)
+        await other.connect()
+        [ack] = await worker.report(stopped(lease_id))
+        assert ack.state == HELD
+        assert (await plane.job(job_id)).num_interruptions == 1
+
+
+async def test_what_cannot_be_written_is_not_acknowledged_until_it_can() -> None:
+    disk = FullDisk()
+    async with Plane(store=MemoryStore(disk=disk)) as plane:
+        worker = FakeWorker(plane, "a")
+        job_id, lease_id = await running(plane, worker)
+        disk.full = True
+        worker.heard()
+        [answer] = await worker.say(pb.ConnectRequest(report=pb.Report(items=[succeeded(lease_id)])))
+        assert answer.refusal.reason == errors_pb2.ERROR_REASON_STORAGE_FULL
+        disk.full = False
+        assert [ack.state for ack in await worker.report(succeeded(lease_id))] == [HELD]
+        assert (await plane.job(job_id)).outcome is e.Outcome.COMPLETED
+
+
+async def test_no_stop_is_sent_for_what_the_worker_itself_has_ended() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        _, lease_id = await running(plane, worker)
+        await worker.report(failed(lease_id))
+        assert worker.stops == []
+
+
+async def test_a_terminate_that_wins_makes_the_report_lost() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        job_id, lease_id = await running(plane, worker)
+        worker.stream.put(pb.ConnectRequest(report=pb.Report(items=[succeeded(lease_id)])))
+        await plane.do(job_id, c.Terminate())
+        await plane.settle()
+        [ack] = [item for message in worker.call.sent for item in message.report_ack.items][1:]
+        assert (await plane.job(job_id)).outcome is e.Outcome.CANCELLED
+        assert ack.state == LOST

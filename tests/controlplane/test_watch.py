@@ -1,0 +1,189 @@
+"""Watches over the memory store: what is delivered is the snapshot and then a slice of the log."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tenure.controlplane.handler import Handler, Step
+from tenure.controlplane.resume import ResumeTokens
+from tenure.controlplane.tokens import Identity
+from tenure.controlplane.watch import Watches
+from tenure.domain import commands as c
+from tenure.domain import events as e
+from tenure.domain.errors import Reason, Refused
+from tenure.domain.job import Job
+from tenure.store.open import open_store
+from tenure.store.store import Store
+from tenure.v1 import job_pb2, job_service_pb2
+from tests.fakes import FakeClock, SequenceIds
+
+ALICE = Identity(principal="user:alice", role="user", subject="alice")
+BOB = Identity(principal="user:bob", role="user", subject="bob")
+Request = job_service_pb2.WatchJobsRequest
+Response = job_service_pb2.WatchJobsResponse
+
+
+class Bench:
+    """A store with a handler, and watches of it."""
+
+    def __init__(self, store: Store, mark_seconds: float = 60.0) -> None:
+        self.store = store
+        self.clock = FakeClock()
+        self.handler = Handler(store, self.clock, SequenceIds())
+        self.resume = ResumeTokens(store, b"k" * 32)
+        self.watches = Watches(store, self.resume, mark_seconds)
+
+    async def job(self, owner: str = "alice") -> str:
+        event = e.JobCreated(
+            specification=job_pb2.JobSpecification(command="true").SerializeToString(),
+            specification_digest=b"",
+            allow_duplicate=True,
+            created_by=owner,
+            project="",
+            queue="default",
+            priority=0,
+            terms=e.Terms(time_allocation_us=3_600_000_000, basis=e.Basis.CREATED),
+            command="true",
+            arguments=(),
+        )
+        executed = await self.handler.create([event], actor=f"user:{owner}")
+        job = executed.jobs[0]
+        assert isinstance(job, Job)
+        return job.id
+
+    async def do(self, job_id: str, command: c.Command) -> None:
+        await self.handler.execute([Step(job_id=job_id, command=command)], actor="user:alice", partial=True)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    store = await open_store("memory:", clock=FakeClock(), on_fatal=lambda error: None)
+    bench = Bench(store)
+    yield bench
+    bench.watches.close()
+    await store.close()
+
+
+async def take(stream: AsyncIterator[Response], count: int) -> list[Response]:
+    async with asyncio.timeout(10):
+        return [await anext(stream) for _ in range(count)]
+
+
+def kinds(responses: list[Response]) -> list[str | None]:
+    return [response.WhichOneof("message") for response in responses]
+
+
+async def test_a_watch_begins_with_the_live_jobs_and_a_mark(bench: Bench) -> None:
+    live, ended = await bench.job(), await bench.job()
+    await bench.do(ended, c.Terminate())
+    first, mark = await take(bench.watches.watch(Request(), ALICE), 2)
+    assert (first.snapshot.id, mark.progress_mark.position) == (live, bench.store.head().position)
+    assert first.snapshot.status.state == job_pb2.JOB_STATE_IN_QUEUE
+
+
+async def test_a_named_job_is_shown_even_when_it_has_ended(bench: Bench) -> None:
+    job_id = await bench.job()
+    await bench.do(job_id, c.Terminate())
+    first, *_ = await take(bench.watches.watch(Request(ids=[job_id]), ALICE), 1)
+    assert first.snapshot.status.outcome == job_pb2.JOB_OUTCOME_CANCELLED
+    assert [update.status for update in first.snapshot.updates][-1] == "Your job has been cancelled!"
+
+
+async def test_an_event_brings_the_status_and_the_update_after_it(bench: Bench) -> None:
+    job_id = await bench.job()
+    stream = bench.watches.watch(Request(ids=[job_id]), ALICE)
+    await take(stream, 2)
+    await bench.do(job_id, c.Assign(lease_id="lease", worker_id="worker"))
+    await bench.do(job_id, c.Start(lease_id="lease"))
+    assigned, started = await take(stream, 2)
+    assert assigned.event.event.WhichOneof("payload") == "job_assigned"
+    assert not assigned.event.HasField("update")
+    assert started.event.status.state == job_pb2.JOB_STATE_RUNNING
+    assert started.event.update.status == "Your job is now running!"
+    shown = (await bench.store.view_jobs([job_id]))[job_id].updates[-1]
+    assert (started.event.update.position, started.event.update.attempt) == (shown.position, shown.attempt)
+
+
+async def test_a_job_that_no_longer_matches_is_said_to_have_left(bench: Bench) -> None:
+    job_id = await bench.job()
+    flags = job_service_pb2.JobFlags(filter_state=job_pb2.JOB_STATE_IN_QUEUE)
+    stream = bench.watches.watch(Request(flags=flags), ALICE)
+    await take(stream, 2)
+    await bench.do(job_id, c.Terminate())
+    (left,) = await take(stream, 1)
+    assert left.left.job_id == job_id
+
+
+async def test_others_jobs_are_not_seen(bench: Bench) -> None:
+    job_id = await bench.job("alice")
+    with pytest.raises(Refused) as refused:
+        await take(bench.watches.watch(Request(ids=[job_id]), BOB), 1)
+    assert refused.value.reason is Reason.JOB_NOT_FOUND
+    stream = bench.watches.watch(Request(), BOB)
+    assert kinds(await take(stream, 1)) == ["progress_mark"]
+    await bench.do(job_id, c.Terminate())
+    mine = await bench.job("bob")
+    (first,) = await take(stream, 1)
+    assert first.event.job_id == mine
+
+
+async def test_marks_come_when_nothing_happens(bench: Bench) -> None:
+    watches = Watches(bench.store, bench.resume, mark_seconds=0.01)
+    responses = await take(watches.watch(Request(), ALICE), 3)
+    watches.close()
+    assert kinds(responses) == ["progress_mark"] * 3
+    assert all(response.resume_token for response in responses)
+
+
+async def test_ids_and_flags_together_are_refused(bench: Bench) -> None:
+    request = Request(ids=[await bench.job()], flags=job_service_pb2.JobFlags(filter_queue="default"))
+    with pytest.raises(Refused) as refused:
+        await take(bench.watches.watch(request, ALICE), 1)
+    assert refused.value.reason is Reason.INVALID_FIELD
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_reconnects_leave_no_gap_and_no_repeat(bench: Bench, seed: int) -> None:
+    chance = random.Random(seed)
+    start = bench.store.head().position
+    token = await bench.resume.make(start)
+    jobs = [await bench.job() for _ in range(5)]
+
+    async def change() -> None:
+        for number in range(60):
+            job_id = chance.choice(jobs)
+            lease = f"lease-{number}"
+            await bench.do(job_id, c.Assign(lease_id=lease, worker_id="worker"))
+            await bench.do(job_id, c.Extend(requested_us=1_000_000))
+            if chance.random() < 0.5:
+                await bench.do(job_id, c.Release(lease_id=lease, reason="drain"))
+            if chance.random() < 0.3:
+                await asyncio.sleep(0)
+        for job_id in jobs:
+            await bench.do(job_id, c.Terminate())
+
+    changes = asyncio.ensure_future(change())
+    seen: list[int] = []
+    ended = 0
+    while ended < len(jobs):
+        stream = bench.watches.watch(Request(resume_token=token), ALICE)
+        for response in await take(stream, 1):
+            token = response.resume_token
+            if response.WhichOneof("message") == "event":
+                seen.append(response.event.event.position)
+                ended += response.event.event.WhichOneof("payload") == "job_terminated"
+        if chance.random() < 0.5:
+            async with asyncio.timeout(10):
+                while ended < len(jobs) and chance.random() < 0.9:
+                    response = await anext(stream)
+                    token = response.resume_token
+                    seen.append(response.event.event.position)
+                    ended += response.event.event.WhichOneof("payload") == "job_terminated"
+        await stream.aclose()  # type: ignore[attr-defined]
+    await changes
+    events, _ = await bench.store.read(start, 10_000)
+    assert seen == [event.position for event in events]
