@@ -79,6 +79,9 @@ class Context(Protocol):
     async def read(self) -> object:
         """The bytes of the next message, or `grpc.aio.EOF`."""
 
+    async def send_initial_metadata(self, metadata: Iterable[tuple[str, str]]) -> None:
+        """Send the header."""
+
     async def write(self, message: bytes) -> None:
         """Send a message."""
 

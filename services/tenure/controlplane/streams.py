@@ -38,6 +38,7 @@ class RunningStream:
     """One call that answers with many messages, and perhaps takes many."""
 
     __slots__ = (
+        "_begun",
         "_context",
         "_ending",
         "_pipeline",
@@ -57,6 +58,7 @@ class RunningStream:
         self._context: Context | None = None
         self._scope: asyncio.Timeout | None = None
         self._ending: Refused | None = None
+        self._begun = False
         self._received = False
         self._sending = asyncio.Lock()
         self.method = method
@@ -73,7 +75,7 @@ class RunningStream:
         """End the call with this refusal, from outside and soon."""
         if self._ending is None:
             self._ending = refused
-            if self._scope is not None:
+            if self._scope is not None and self._begun:
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
     async def send(self, message: Message) -> None:
@@ -98,6 +100,14 @@ class RunningStream:
             if self._scope is not None and self._ending is None:
                 self._scope.reschedule(None)
         return cast(bytes, raw)
+
+    async def _begin(self) -> None:
+        # gRPC sends the header with the first message, and forgets that it has done so when that message is cancelled
+        # on its way; the status would then never arrive. So the header goes first, by itself, and nobody cuts in.
+        await self._open().send_initial_metadata(())
+        self._begun = True
+        if self._ending is not None:
+            raise self._ending
 
     def _open(self) -> Context:
         if self._context is None:
@@ -145,10 +155,9 @@ class RunningStream:
         method = self.method
         if self.identity is ANONYMOUS and method.roles is not OPEN:
             self.identity = await self._pipeline.admit(self._secret, method)
-        if self._ending is not None:
-            raise self._ending
         if method.function is None:
             raise not_implemented()
+        await self._begin()
         if method.kind is Kind.BOTH:
             await method.function(StreamMessages(self, self._pipeline.validator), self)
             return
