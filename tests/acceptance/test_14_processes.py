@@ -62,6 +62,7 @@ async def test_scenario_14_lost_worker(fleet: Fleet, tmp_path: Path) -> None:
 
     # What the dead worker had started does not outlive it.
     await eventually(gone, "the end of the lost worker's command")
+    await fleet.until_object("state/checkpoint", b"attempt 2")
     (tmp_path / "end").touch()
     await fleet.until_completed(job_id)
     assert (await fleet.get("state/checkpoint") or b"").startswith(b"attempt 2")

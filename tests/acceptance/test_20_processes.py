@@ -75,44 +75,48 @@ async def test_scenario_20_a_key_with_dots_is_refused(fleet: Fleet, tmp_path: Pa
 # Writes early.txt at once and a file again and again; the last time when it is told that an upload is in flight.
 REWRITER = """
 import os, pathlib, sys, time
-folder, times, code = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+folder, times, pause, code = pathlib.Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+def wait_for(name):
+    while not (folder / name).exists():
+        time.sleep(0.01)
 pathlib.Path("state").mkdir(exist_ok=True)
 pathlib.Path("state/early.txt").write_text("made before anybody watched")
 target = pathlib.Path("state/file")
-for n in range(1, times):
+for n in range(1, times - 1):
     target.write_text(f"write {n} " + "x" * 50_000)
-    time.sleep(10 / times)
+    time.sleep(pause)
 (folder / "nearly").write_text("x")
-while not (folder / "go").exists():
-    time.sleep(0.01)
+wait_for("hold")
+target.write_text(f"write {times - 1} " + "x" * 50_000)
+wait_for("go")
 target.write_text(f"write {times} " + "y" * 70_000)
 (folder / "done").write_text("x")
 os._exit(code)
 """
 
 
-@pytest.mark.parametrize("code", [0, 3], ids=["exit 0", "exit 3"])
-async def test_scenario_21_the_last_write_is_never_lost(fleet: Fleet, tmp_path: Path, code: int) -> None:
+@pytest.mark.parametrize(("code", "pause_s"), [(0, 0.2), (3, 0.03)], ids=["exit 0", "exit 3"])
+async def test_scenario_21_the_last_write_is_never_lost(
+    fleet: Fleet, tmp_path: Path, code: int, pause_s: float
+) -> None:
     await fleet.worker("w")
-    times = 50
-    specification = fleet.job(REWRITER, str(tmp_path), str(times), str(code), during=[("state", "state")])
+    specification = fleet.job(REWRITER, str(tmp_path), "50", str(pause_s), str(code), during=[("state", "state")])
     specification.max_failures = 1
     job_id = await fleet.create(specification)
     await fleet.until_file(tmp_path / "nearly")
-    # The upload of the last but one write is (or will be) in flight when the last write comes.
+    await fleet.until_object("state/file", b"write 48 ")
     held = fleet.faulty.hold("PUT", "state/file")
-    (tmp_path / "touch").touch()
-    if not await asyncio.to_thread(held.arrived.wait, 3):
-        # It was stored before we could hold it: then hold the last one itself.
-        assert await fleet.get("state/file") is not None
+    (tmp_path / "hold").touch()
+    assert await asyncio.to_thread(held.arrived.wait, 60)
+    # The upload of the last but one write is in flight; now comes the last, and the process is gone at once.
     (tmp_path / "go").touch()
     await fleet.until_file(tmp_path / "done")
     assert await fleet.state(job_id) == "RUNNING"
+    assert (await fleet.get("state/file") or b"").startswith(b"write 48 ")
     held.release()
     job = await fleet.until_state(job_id, "SUCCESS" if code == 0 else "FAILURE")
     # The very moment the end is known the store has the last bytes.
-    stored = await fleet.get("state/file")
-    assert stored == b"write 50 " + b"y" * 70_000
+    assert await fleet.get("state/file") == b"write 50 " + b"y" * 70_000
     assert await fleet.get("state/early.txt") == b"made before anybody watched"
     assert job.status.attempt == 1
 

@@ -90,6 +90,8 @@ async def test_sigterm_drains_and_ends_with_0(
     assert server.metadata[0]["authorization"] == "Bearer secret"
     pid = await running(session, tmp_path, eventually)
     process.send_signal(signal.SIGTERM)
+    session = await server.session()
+    assert (await session.keep("lease-1")).draining
     assert (await session.reported("released")).released.reason == "worker is draining"
     await session.next("goodbye")
     session.end()
@@ -115,6 +117,8 @@ async def test_a_preemption_notice_drains(
         process.send_signal(signal.SIGUSR1)
     else:
         notice.touch()
+    session = await server.session()
+    await session.keep("lease-1")
     assert (await session.reported("released")).released.reason == "preemption notice"
     await session.next("goodbye")
     session.end()
@@ -131,6 +135,8 @@ async def test_a_second_signal_stops_at_once(
     await session.started(assignment(command="sh", arguments=("-c", deaf), grace_s=600))
     await eventually((tmp_path / "agent/jobs/job-of-lease-1-1/work/up").exists)
     process.send_signal(signal.SIGINT)
+    session = await server.session()
+    await session.keep("lease-1")
     await session.beat(more=2)
     process.send_signal(signal.SIGINT)
     assert (await session.reported("released")).released.reason == "the worker was stopped at once"

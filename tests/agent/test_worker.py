@@ -115,12 +115,14 @@ async def test_drain_saves_releases_and_says_goodbye(bench: Bench, eventually: E
     await session.started(saving())
     await up(bench, eventually)
     worker.drain("worker is draining")
-    released = (await session.reported("released")).released
+    again = await bench.server.session()
+    assert (await again.keep("lease-1")).draining
+    released = (await again.reported("released")).released
     assert released.reason == "worker is draining"
     assert await bench.object("ck/n") == b"saved"
-    goodbye = await session.next("goodbye")
+    goodbye = await again.next("goodbye")
     assert goodbye.reason == "worker is draining"
-    session.end()
+    again.end()
     assert await bench.ended() is True
     assert bench.attempts() == []
 
@@ -158,11 +160,13 @@ async def test_a_second_signal_ends_at_once(bench: Bench, eventually: Eventually
     await session.started(assignment(command="sh", arguments=("-c", deaf), grace_s=600))
     await up(bench, eventually)
     worker.drain("worker is draining")
-    await session.beat(more=2)
+    again = await bench.server.session()
+    await again.keep("lease-1")
+    await again.beat(more=2)
     worker.abandon()
-    assert (await session.reported("released")).released.reason == "the worker was stopped at once"
-    await session.next("goodbye")
-    session.end()
+    assert (await again.reported("released")).released.reason == "the worker was stopped at once"
+    await again.next("goodbye")
+    again.end()
     assert await bench.ended() is True
 
 

@@ -137,8 +137,8 @@ def test_it_ends_soon_with_a_watcher_and_tells_it_why(tmp_path: Path) -> None:
             with pytest.raises(grpc.RpcError) as ended:
                 for _ in watch:
                     pass
-            trailers = dict(ended.value.trailing_metadata() or ())
-            status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+            (raw,) = (value for key, value in ended.value.trailing_metadata() if key == "grpc-status-details-bin")
+            status = status_pb2.Status.FromString(raw)
             info = error_details_pb2.ErrorInfo()
             status.details[0].Unpack(info)
             assert info.reason == "DRAINING"
@@ -205,5 +205,16 @@ def test_every_option_names_its_variable() -> None:
         check=True,
         env={**os.environ, "COLUMNS": "200"},
     ).stdout
-    for name in "STORE LISTEN CONFIG MAX_WORKERS REFLECTION TLS_CERT TLS_KEY INSECURE LOG_LEVEL LOG_FORMAT".split():
+    for name in [
+        "STORE",
+        "LISTEN",
+        "CONFIG",
+        "MAX_WORKERS",
+        "REFLECTION",
+        "TLS_CERT",
+        "TLS_KEY",
+        "INSECURE",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+    ]:
         assert f"TENURE_{name}" in shown

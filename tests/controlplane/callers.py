@@ -39,7 +39,9 @@ class Caller:
 
 
 @asynccontextmanager
-async def channel_to(address: str, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[grpc.aio.Channel]:
+async def channel_to(
+    address: str, credentials: grpc.ChannelCredentials | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
     """A connection of its own."""
     options = (("grpc.use_local_subchannel_pool", 1),)
     channel = (

@@ -93,20 +93,23 @@ class Hosted:
         within_s: float = PATIENCE_S,
     ) -> bytes | Refusal:
         """The answer to a unary call with these bytes."""
-        call = self.channel.unary_unary(path, request_serializer=None, response_deserializer=None)
         try:
-            answer = await call(raw, metadata=metadata, timeout=within_s)
+            return await self.method(path)(raw, metadata=metadata, timeout=within_s)
         except grpc.aio.AioRpcError as error:
             return refusal_of(error)
-        assert isinstance(answer, bytes)
-        return answer
+
+    def method(self, path: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+        """A unary method that takes and gives bytes."""
+        return self.channel.unary_unary(path, request_serializer=None, response_deserializer=None)
 
     def stream(
         self, path: str, metadata: tuple[tuple[str, str], ...] = (), *, within_s: float = PATIENCE_S
     ) -> grpc.aio.StreamStreamCall[bytes, bytes]:
         """An open call that takes and gives bytes, message by message."""
-        call = self.channel.stream_stream(path, request_serializer=None, response_deserializer=None)
-        return call(metadata=metadata, timeout=within_s)
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.channel.stream_stream(
+            path, request_serializer=None, response_deserializer=None
+        )
+        return method(metadata=metadata, timeout=within_s)
 
 
 async def end_of(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> Refusal:

@@ -84,7 +84,12 @@ async def test_tokens_that_cannot_be_are_refused(admin: Caller) -> None:
 async def test_the_log_is_checked(server: RunningServer, admin: Caller) -> None:
     report = await admin.ask(admin.admin.VerifyLog, pb.VerifyLogRequest())
     head = server.plane.store.head()
-    assert (report.ok, report.position, report.events, list(report.problems)) == (True, head.position, head.position, [])
+    assert (report.ok, report.position, report.events, list(report.problems)) == (
+        True,
+        head.position,
+        head.position,
+        [],
+    )
 
 
 async def test_the_store_is_shown(server: RunningServer, admin: Caller) -> None:

@@ -37,7 +37,7 @@ async def test_beats_are_counted_and_few_are_written_down() -> None:
         assert [beat.count for beat in await beats(plane, job_id)] == [1, 3]
 
 
-async def test_beating_every_second_for_an_hour_is_written_once_a_minute_and_at_the_end() -> None:
+async def test_beating_every_second_is_written_once_a_minute_and_at_the_end() -> None:
     async with Plane(clock=FakeClock(rounds=15)) as plane:
         worker = FakeWorker(plane, "a")
         await worker.connect()
@@ -190,6 +190,6 @@ async def test_leases_live_on_while_the_disk_is_full(full: bool) -> None:
             [ack] = await worker.beat(one.lease_id)
             assert ack.state == HELD
         disk.full = False
-        [ack] = await worker.report(succeeded(one.lease_id))
+        assert [ack.state for ack in await worker.report(succeeded(one.lease_id))] == [HELD]
         job = await plane.job(job_id)
         assert (job.outcome, job.num_heartbeats, job.num_interruptions) == (e.Outcome.COMPLETED, 10, 0)

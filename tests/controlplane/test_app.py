@@ -17,6 +17,7 @@ from tenure.controlplane.app import ControlPlane, ServerSettings
 from tenure.controlplane.listening import CannotListen, Encryption
 from tenure.controlplane.permissions import Role
 from tenure.controlplane.secret_files import SecretFileError
+from tenure.domain.job import Job
 from tenure.runtime.clock import SystemClock
 from tenure.runtime.ids import Uuid7Ids
 from tenure.store.memory import MemoryStore
@@ -107,13 +108,17 @@ async def test_a_secret_file_that_cannot_be_used_stops_the_start(tmp_path: Path)
 
 
 async def test_tokens_for_pages_and_resuming_are_of_one_server() -> None:
-    async with running_server() as one, running_server() as two:
-        async with channel_to(one.address) as first, channel_to(two.address) as second:
-            token = (await create(Caller(first, one.admin_secret))).resume_token
-            admin = Caller(second, two.admin_secret)
-            request = event_service_pb2.ReadEventsRequest(resume_token=token)
-            answer = await refused(admin.open(admin.log.ReadEvents, request).read())
-            assert answer.reason == "RESUME_TOKEN_INVALID"
+    async with (
+        running_server() as one,
+        running_server() as two,
+        channel_to(one.address) as first,
+        channel_to(two.address) as second,
+    ):
+        token = (await create(Caller(first, one.admin_secret))).resume_token
+        admin = Caller(second, two.admin_secret)
+        request = event_service_pb2.ReadEventsRequest(resume_token=token)
+        answer = await refused(admin.open(admin.log.ReadEvents, request).read())
+        assert answer.reason == "RESUME_TOKEN_INVALID"
 
 
 # --- the socket -----------------------------------------------------------------------------------------------------
@@ -163,7 +168,10 @@ async def test_an_open_address_wants_encryption_or_a_word() -> None:
             admin = Caller(channel, server.admin_secret)
             await admin.ask(admin.jobs.BrowseJobs, BROWSE)
             # Reflection is for those on this machine.
-            call = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(timeout=10)
+            method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+            )
+            call = method(timeout=10)
             assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -225,7 +233,7 @@ async def _to_the_end(call: grpc.aio.UnaryStreamCall[object, object]) -> None:
 
 async def test_a_defect_beside_the_calls_ends_the_server() -> None:
     class Broken(MemoryStore):
-        async def leased(self, after_id: str, limit: int) -> list[object]:  # type: ignore[override]
+        async def leased(self, after_id: str, limit: int) -> list[Job]:
             raise RuntimeError("broken")
 
     plane = ControlPlane(ServerSettings(), Broken(), SystemClock(), Uuid7Ids())

@@ -69,7 +69,7 @@ async def test_priority_then_age_over_all_queues_of_a_worker() -> None:
         third = await plane.create(queue="x")
         worker = FakeWorker(plane, "a", queues=["x", "y"])
         await worker.connect()
-        order = []
+        order: list[str] = []
         while len(order) < 4:
             [*_, one] = worker.assignments
             order.append(one.job_id)

@@ -140,9 +140,7 @@ async def test_types_are_those_of_the_log() -> None:
 async def test_who_follows_a_silent_log_hears_how_far_it_is(server: RunningServer, admin: Caller) -> None:
     store = server.plane.store
     service = EventService(store, ResumeTokens(store, b"k"), Tail(store), mark_seconds=0.05)
-    stream = service.read_events(
-        pb.ReadEventsRequest(follow=True, filter=pb.EventFilter(job_ids=["nobody"])), _call()
-    )
+    stream = service.read_events(pb.ReadEventsRequest(follow=True, filter=pb.EventFilter(job_ids=["nobody"])), _call())
     marks: list[pb.ReadEventsResponse] = []
     async with asyncio.timeout(20):
         async for response in stream:

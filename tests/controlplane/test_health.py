@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -31,8 +32,12 @@ async def server(service: HealthService) -> AsyncIterator[Hosted]:
         yield running
 
 
+def stub_of(server: Hosted) -> Any:
+    return health_pb2_grpc.HealthStub(server.channel)
+
+
 async def check(server: Hosted, name: str = "") -> int:
-    stub = health_pb2_grpc.HealthStub(server.channel)
+    stub = stub_of(server)
     response = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
     assert isinstance(response, health_pb2.HealthCheckResponse)
     return response.status
@@ -54,7 +59,7 @@ async def test_an_unknown_service_is_not_found(server: Hosted) -> None:
 
 
 async def test_a_watcher_hears_of_every_change(server: Hosted, service: HealthService) -> None:
-    stub = health_pb2_grpc.HealthStub(server.channel)
+    stub = stub_of(server)
     call = stub.Watch(health_pb2.HealthCheckRequest(service="tenure.v1.JobService"), timeout=20)
     seen = []
     seen.append((await call.read()).status)
@@ -74,7 +79,7 @@ async def test_all_are_listed(server: Hosted, service: HealthService) -> None:
 
 async def test_health_answers_while_the_server_drains(server: Hosted, service: HealthService) -> None:
     service.serve(server.host.service_names)
-    stub = health_pb2_grpc.HealthStub(server.channel)
+    stub = stub_of(server)
     watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=20)
     assert (await watching.read()).status == SERVING
     service.stop()

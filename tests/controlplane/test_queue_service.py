@@ -126,9 +126,7 @@ async def test_the_same_again_writes_nothing(admin: Caller, server: RunningServe
                 pb.QueueSpecification(
                     name="x",
                     products=[
-                        pb.QueueProduct(
-                            product=job_pb2.ProductReference(id="a100", category="gpu", provider="here")
-                        )
+                        pb.QueueProduct(product=job_pb2.ProductReference(id="a100", category="gpu", provider="here"))
                     ],
                 )
             ],
@@ -186,9 +184,7 @@ async def test_pages(admin: Caller) -> None:
     names: list[str] = []
     token = ""
     for _ in range(4):
-        response = await admin.ask(
-            admin.queues.BrowseQueues, pb.BrowseQueuesRequest(page_size=7, page_token=token)
-        )
+        response = await admin.ask(admin.queues.BrowseQueues, pb.BrowseQueuesRequest(page_size=7, page_token=token))
         names += [queue.specification.name for queue in response.queues]
         token = response.next_page_token
     assert token == ""

@@ -23,7 +23,9 @@ async def server() -> AsyncIterator[RunningServer]:
         yield running
 
 
-async def asked(address: str, version: str, *questions: pb.ServerReflectionRequest) -> list[pb.ServerReflectionResponse]:
+async def asked(
+    address: str, version: str, *questions: pb.ServerReflectionRequest
+) -> list[pb.ServerReflectionResponse]:
     async with channel_to(address) as channel:
         call = channel.stream_stream(
             f"/{version}.ServerReflection/ServerReflectionInfo",
@@ -98,13 +100,14 @@ async def test_what_is_not_there_is_not_found_and_the_stream_goes_on(server: Run
 async def test_it_can_be_switched_off() -> None:
     async with running_server(reflection=False) as server, channel_to(server.address) as channel:
         for version in VERSIONS:
-            call = channel.stream_stream(f"/{version}.ServerReflection/ServerReflectionInfo")(timeout=20)
+            method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+                f"/{version}.ServerReflection/ServerReflectionInfo"
+            )
+            call = method(timeout=20)
             assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def _add(
-    pool: descriptor_pool.DescriptorPool, files: dict[str, descriptor_pb2.FileDescriptorProto], name: str
-) -> None:
+def _add(pool: descriptor_pool.DescriptorPool, files: dict[str, descriptor_pb2.FileDescriptorProto], name: str) -> None:
     """Add a file after those that it needs; KeyError when one was not given."""
     file = files[name]
     for other in file.dependency:

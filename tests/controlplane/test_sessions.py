@@ -153,7 +153,7 @@ async def test_a_slow_consumer_ends_its_stream_and_no_job() -> None:
         async def send(message: object) -> None:
             raise Refused(Reason.SLOW_CONSUMER, "it does not read")
 
-        worker.call.send = send  # type: ignore[assignment]
+        worker.call.send = send  # type: ignore[method-assign]
         refused = await worker.refused(pb.ConnectRequest(hello=worker.hello))
         assert refused.reason is Reason.SLOW_CONSUMER
         assert plane.service.queue_workers("default") == (0, 0)

@@ -51,7 +51,9 @@ class Workers:
                 self.bad.append(message)
                 continue
             heard += 1
-            await call.send(worker_service_pb2.ConnectResponse(welcome=worker_service_pb2.Welcome(session_id=str(heard))))
+            await call.send(
+                worker_service_pb2.ConnectResponse(welcome=worker_service_pb2.Welcome(session_id=str(heard)))
+            )
 
 
 class Jobs:
@@ -209,7 +211,22 @@ async def test_a_peer_that_does_not_read_is_given_up(server: Hosted, jobs: Jobs)
     await other.write(watch("three"))
     assert token_of(await other.read()) == "0"
     other.cancel()
-    call.cancel()
+    ended = await end_of(call)
+    assert (ended.code, ended.reason) == ("RESOURCE_EXHAUSTED", "SLOW_CONSUMER")
+
+
+async def test_a_stream_can_be_ended_at_any_moment(server: Hosted) -> None:
+    bearer = await server.bearer(Role.USER)
+    for turns in range(60):
+        call = server.stream(WATCH, bearer)
+        await call.write(watch())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        ended = asyncio.ensure_future(end_of(call))
+        while not ended.done():
+            server.host.end_streams()  # more than once: the call may not have arrived yet
+            await asyncio.sleep(0)
+        assert (await ended).reason == "DRAINING"
 
 
 async def test_a_revoked_token_ends_its_streams(server: Hosted, jobs: Jobs) -> None:

@@ -34,7 +34,15 @@ def test_what_is_finer_than_a_microsecond_is_cut_off(seconds: int, nanos: int, m
 
 @pytest.mark.parametrize(
     ("seconds", "nanos"),
-    [(1, -1), (-1, 1), (0, 1_000_000_000), (0, -1_000_000_000), (315_576_000_001, 0), (-315_576_000_001, 0), (2**62, 0)],
+    [
+        (1, -1),
+        (-1, 1),
+        (0, 1_000_000_000),
+        (0, -1_000_000_000),
+        (315_576_000_001, 0),
+        (-315_576_000_001, 0),
+        (2**62, 0),
+    ],
 )
 def test_durations_that_are_none_are_refused(seconds: int, nanos: int) -> None:
     with pytest.raises(Refused) as refused:
@@ -42,7 +50,9 @@ def test_durations_that_are_none_are_refused(seconds: int, nanos: int) -> None:
     assert (refused.value.reason, refused.value.field) == (Reason.INVALID_FIELD, "items[0].requested_time")
 
 
-@pytest.mark.parametrize(("seconds", "nanos"), [(0, -1), (0, 1_000_000_000), (253_402_300_800, 0), (-62_135_596_801, 0)])
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(0, -1), (0, 1_000_000_000), (253_402_300_800, 0), (-62_135_596_801, 0)]
+)
 def test_instants_that_are_none_are_refused(seconds: int, nanos: int) -> None:
     with pytest.raises(Refused) as refused:
         from_timestamp(Timestamp(seconds=seconds, nanos=nanos), "after")

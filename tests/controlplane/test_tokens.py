@@ -115,7 +115,9 @@ def test_administrators_may_call_everything_and_only_health_and_reflection_are_o
         for (service, method), role in itertools.product(RPCS, Role)
     ],
 )
-async def test_the_table_is_kept(server: Hosted, service: ServiceDescriptor, method: MethodDescriptor, role: Role) -> None:
+async def test_the_table_is_kept(
+    server: Hosted, service: ServiceDescriptor, method: MethodDescriptor, role: Role
+) -> None:
     path = f"/{service.full_name}/{method.name}"
     call = server.stream(path, await server.bearer(role))
     await call.done_writing()

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+import structlog
 
 from tenure.controlplane.call import Call
 from tenure.controlplane.permissions import Role
@@ -35,6 +36,7 @@ class Jobs:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.peers: list[str] = []
+        self.begun = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.errors: dict[str, Exception] = {}
 
@@ -52,6 +54,7 @@ class Jobs:
         if request.id in self.errors:
             raise self.errors[request.id]
         if request.id == "slow":
+            self.begun.set()
             try:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError:
@@ -183,7 +186,10 @@ async def test_a_large_message_is_looked_through_until_there_are_enough_violatio
     assert request.ByteSize() > 2_000_000
     answer = await server.unary(CREATE, request.SerializeToString(), await server.bearer(Role.USER))
     assert isinstance(answer, Refusal)
-    assert [field for field, _ in answer.fields[:2]] == ["items[1].specification.command", "items[3].specification.command"]
+    assert [field for field, _ in answer.fields[:2]] == [
+        "items[1].specification.command",
+        "items[3].specification.command",
+    ]
     assert 20 <= len(answer.fields) <= 50
 
 
@@ -194,7 +200,7 @@ async def test_a_list_that_is_too_long_is_one_violation(server: Hosted) -> None:
 
 
 async def test_a_message_over_the_limit_is_refused(server: Hosted) -> None:
-    call = server.channel.unary_unary(RETRIEVE)
+    call = server.method(RETRIEVE)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call(b"x" * (4 * 1024 * 1024 + 1), metadata=await server.bearer(Role.USER))
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -202,7 +208,7 @@ async def test_a_message_over_the_limit_is_refused(server: Hosted) -> None:
 
 async def test_metadata_over_the_limit_is_refused_every_time(server: Hosted) -> None:
     metadata = (*await server.bearer(Role.USER), ("padding", "x" * 9000))
-    call = server.channel.unary_unary(RETRIEVE)
+    call = server.method(RETRIEVE)
     for _ in range(5):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call(named("a"), metadata=metadata)
@@ -232,14 +238,18 @@ async def test_what_does_not_exist_says_so_without_a_token(server: Hosted, path:
     assert (answer.code, answer.reason) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
 
 
-async def test_a_defect_shows_a_reference_and_no_text(server: Hosted, jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_defect_shows_a_reference_and_no_text(server: Hosted, jobs: Jobs) -> None:
     jobs.errors["a"] = RuntimeError(f"cannot connect to {SECRET}")
-    answer = await server.unary(RETRIEVE, named("a"), await server.bearer(Role.USER))
+    with structlog.testing.capture_logs() as records:
+        answer = await server.unary(RETRIEVE, named("a"), await server.bearer(Role.USER))
     assert isinstance(answer, Refusal)
     assert (answer.code, answer.reason) == ("INTERNAL", "INTERNAL")
     assert SECRET not in str(answer)
     assert "RuntimeError" not in str(answer)
     assert "reference-1" in answer.message
+    (record,) = [one for one in records if one["event"] == "call_failed"]
+    assert (record["reference"], record["rpc"]) == ("reference-1", "JobService.RetrieveJob")
+    assert record["exc_info"] is jobs.errors["a"]
 
 
 @pytest.mark.parametrize(
@@ -272,9 +282,9 @@ async def test_a_refusal_keeps_its_field_and_metadata(server: Hosted, jobs: Jobs
 
 
 async def test_a_caller_that_goes_cancels_its_call(server: Hosted, jobs: Jobs) -> None:
-    call = server.channel.unary_unary(RETRIEVE)(named("slow"), metadata=await server.bearer(Role.USER))
-    while not jobs.calls:
-        await asyncio.sleep(0.01)
+    call = server.method(RETRIEVE)(named("slow"), metadata=await server.bearer(Role.USER))
+    async with asyncio.timeout(10):
+        await jobs.begun.wait()
     call.cancel()
     async with asyncio.timeout(10):
         await jobs.cancelled.wait()
@@ -283,7 +293,7 @@ async def test_a_caller_that_goes_cancels_its_call(server: Hosted, jobs: Jobs) -
 async def test_a_call_without_a_deadline_gets_one(jobs: Jobs) -> None:
     async with hosted({"JobService": jobs}, limits=Limits(deadline_s=0.2)) as server:
         with pytest.raises(grpc.aio.AioRpcError) as late:
-            await server.channel.unary_unary(RETRIEVE)(named("slow"), metadata=await server.bearer(Role.USER))
+            await server.method(RETRIEVE)(named("slow"), metadata=await server.bearer(Role.USER))
     assert refusal_of(late.value).reason == "COMMIT_OUTCOME_UNKNOWN"
     assert jobs.cancelled.is_set()
 
@@ -297,7 +307,7 @@ async def test_a_deadline_years_away_is_cut(jobs: Jobs) -> None:
 
 async def test_a_deadline_of_the_callers_is_kept(server: Hosted, jobs: Jobs) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as late:
-        await server.channel.unary_unary(RETRIEVE)(named("slow"), metadata=await server.bearer(Role.USER), timeout=0.2)
+        await server.method(RETRIEVE)(named("slow"), metadata=await server.bearer(Role.USER), timeout=0.2)
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     async with asyncio.timeout(10):
         await jobs.cancelled.wait()
@@ -317,7 +327,7 @@ async def test_more_calls_than_the_limit_are_refused_and_places_come_back(jobs: 
             call.cancel()
         async with asyncio.timeout(10):
             while not isinstance(await server.unary(RETRIEVE, named("a"), bearer), bytes):
-                await asyncio.sleep(0.01)
+                pass
 
 
 async def test_calls_without_a_token_hold_no_place(jobs: Jobs) -> None:

@@ -81,6 +81,7 @@ class Attempt:
         self._holding.listener = self._changed
         try:
             outcome = await self._outcome()
+            self._observe()  # so that what was uploaded last is said before the end
             self._say(outcome)
             self._around.ledger.finish(self._holding, outcome)
             await self._changes.until(lambda: self._holding.settled)

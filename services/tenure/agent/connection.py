@@ -84,6 +84,7 @@ class Connection:
         self._say_again_ns = 0
         self._superseded: list[int] = []
         self._goodbye: str | None = None
+        self._again = False
 
     async def run(self) -> None:
         """Connect, again and again, until `close` or until there is no point in it.
@@ -101,6 +102,11 @@ class Connection:
     def close(self, reason: str) -> None:
         """Say Goodbye on the present stream, once what is owed was sent, and open no other."""
         self._goodbye = reason
+        self._changes.pulse()
+
+    def renew(self) -> None:
+        """Introduce the worker again, on a new stream, as what Hello says of it has changed; nothing owed is lost."""
+        self._again = True
         self._changes.pulse()
 
     def _closing(self) -> bool:
@@ -139,6 +145,7 @@ class Connection:
         self._on_welcome(answer.welcome)
 
     async def _ask(self, stream: Stream) -> ConnectResponse:
+        self._again = False
         await stream.send(ConnectRequest(hello=self._hello()))
         return await stream.receive()
 
@@ -157,9 +164,11 @@ class Connection:
             if self._goodbye is not None:
                 await self._part(stream, self._goodbye)
                 return
+            if self._again:
+                return
             due_ns = min(self._ledger.due_ns(), self._silent_at_ns(now_ns))
             await self._changes.until(
-                lambda: self._closing() or self._ledger.due_ns() <= self._clock.monotonic_ns(),
+                lambda: self._closing() or self._again or self._ledger.due_ns() <= self._clock.monotonic_ns(),
                 (due_ns - self._clock.monotonic_ns()) / NS,
             )
 

@@ -131,16 +131,20 @@ class Worker:
         finally:
             await settle(connection)
 
-    def drain(self, reason: str, *, release: bool = True) -> None:
+    def drain(self, reason: str, *, release: bool = True, tell: bool = True) -> None:
         """Take no more jobs and end when nothing runs.
 
         Args:
             reason: for people; the reason of the releases.
             release: stop what runs and give it back; otherwise it is finished first.
+            tell: the server does not know yet.
         """
         if self._draining is None:
             self._draining = reason
             log.info("draining", why=reason, jobs=len(self._ledger.holdings()))
+            if tell and self._ledger.holdings():
+                # Only Hello can say it; without it what is given back would be offered here again.
+                self._connection.renew()
         if release:
             self._order_all(StopCause.RELEASE, reason)
         self._changes.pulse()
@@ -223,7 +227,7 @@ class Worker:
             case "deadline_changed":
                 self._ledger.deadlines_changed(message.deadline_changed)
             case "drain":
-                self.drain(message.drain.reason or "the server asked it to", release=message.drain.release)
+                self.drain(message.drain.reason or "the server asked it to", release=message.drain.release, tell=False)
             case "refusal":
                 refusal = message.refusal
                 log.error(

@@ -153,8 +153,10 @@ class Pipeline:
         """Count a stream in.
 
         Raises:
-            Refused: LIMIT_EXCEEDED.
+            Refused: LIMIT_EXCEEDED, DRAINING.
         """
+        if self.draining and call.method.roles is not OPEN:
+            raise draining()
         if len(self._streams) >= self.limits.streams:
             raise Refused(Reason.LIMIT_EXCEEDED, "the server has too many open streams; try again later")
         self._streams.add(call)

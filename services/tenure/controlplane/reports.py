@@ -58,8 +58,14 @@ class Reports:
                 steps.append(step)
         outcomes = await self._carry_out(session, steps) if steps else []
         if outcomes is not None:
-            for item, index in zip(report.items, asked, strict=True):
-                self._acknowledge(session, item, None if index is None else outcomes[index])
+            answers = [None if index is None else outcomes[index] for index in asked]
+            ended = {
+                item.lease_id
+                for item, answer in zip(report.items, answers, strict=True)
+                if isinstance(answer, Job) and item.WhichOneof("outcome") != "started"
+            }
+            for item, answer in zip(report.items, answers, strict=True):
+                self._acknowledge(session, item, answer, ended)
         for item in report.items:
             if (live := self._leases.get(item.lease_id)) is not None:
                 live.closing = False
@@ -102,14 +108,18 @@ class Reports:
         if item.HasField("last_beat"):
             live.beat = _last_beat(live.beat, item.last_beat, self._clock.wall_us())
 
-    def _acknowledge(self, session: Session, item: pb.Report.Item, outcome: Job | Refused | None) -> None:
+    def _acknowledge(
+        self, session: Session, item: pb.Report.Item, outcome: Job | Refused | None, ended: set[str]
+    ) -> None:
+        """Answer one report; `ended` are leases that reports of the same message have ended."""
         kind = item.WhichOneof("outcome") or ""
         live = self._leases.get(item.lease_id)
         ack = pb.ReportAck.Item(lease_id=item.lease_id, kind=_KINDS[kind], state=pb.LEASE_STATE_HELD)
         if kind == "stopped":
             # Nothing runs any more, whatever became of the lease.
             self._workers.release(session.worker, item.lease_id)
-        elif not isinstance(outcome, Job) or (kind == "started" and live is None):
+        elif not isinstance(outcome, Job) or (kind == "started" and live is None and item.lease_id not in ended):
+            # A lease that somebody else has ended while `started` was written down: the command must not begin.
             ack.state = pb.LEASE_STATE_LOST
             ack.error = _error(outcome)
         elif kind == "started" and outcome.expires_us is not None:

@@ -347,4 +347,6 @@ def failure_text(command: c.Fail) -> str:
         cause = f"exit code {command.exit_code}"
     else:
         return command.message or NO_REASON
-    return f"{cause}: {command.message}" if command.message else cause
+    if not command.message or command.message == cause:
+        return cause
+    return f"{cause}: {command.message}"

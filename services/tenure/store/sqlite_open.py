@@ -29,7 +29,7 @@ from tenure.store.sqlite_schema import (
     read_meta,
     rows,
 )
-from tenure.store.store import Head, StoreError
+from tenure.store.store import Head
 from tenure.store.verify import anchor_problem
 
 # Events before the anchor that are checked as well.
@@ -48,7 +48,6 @@ async def open_sqlite(
     ids: Ids,
     on_fatal: Callable[[BaseException], None],
     create: bool = True,
-    trust_log: bool = False,
 ) -> SqliteStore:
     """Open the store in a data directory.
 
@@ -58,33 +57,38 @@ async def open_sqlite(
         ids: names a new log.
         on_fatal: see `open_store`.
         create: make what is missing.
-        trust_log: open it whatever the anchor says, and leave the anchor as it is (for `verify`).
 
     Raises:
         StoreLocked: another process has it open.
         AnchorMismatch: the log has lost its tail or is another one.
         BadDatabase: it is no database of ours, damaged, or cannot be made.
     """
-    lock, connection, head = await asyncio.to_thread(_open, directory, ids.new(), create, trust_log)
+    lock, connection, head = await asyncio.to_thread(_open, directory, ids.new(), create)
     return SqliteStore(
         connection, directory, directory / NAME, head, clock=clock, on_fatal=on_fatal, on_close=lock.release
     )
 
 
-def _open(directory: Path, log_id: str, create: bool, trust_log: bool) -> tuple[DirectoryLock, apsw.Connection, Head]:
+def _open(directory: Path, log_id: str, create: bool) -> tuple[DirectoryLock, apsw.Connection, Head]:
     path = directory / NAME
     if not create and not path.exists():
         raise BadDatabase(f"there is no store in {directory}: {NAME} is missing")
-    lock = _lock(directory)
+    lock = lock_directory(directory)
     try:
-        connection, head = _connect(directory, path, log_id, trust_log)
+        connection, head = _connect(directory, path, log_id)
     except BaseException:
         lock.release()
         raise
     return lock, connection, head
 
 
-def _lock(directory: Path) -> DirectoryLock:
+def lock_directory(directory: Path) -> DirectoryLock:
+    """Make a data directory where it is missing, and lock it.
+
+    Raises:
+        StoreLocked: another process has it open.
+        BadDatabase: it cannot be made or written.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return DirectoryLock(directory)
@@ -92,8 +96,8 @@ def _lock(directory: Path) -> DirectoryLock:
         raise BadDatabase(f"{directory} cannot be used as a data directory: {error.strerror}") from error
 
 
-def _connect(directory: Path, path: Path, log_id: str, trust_log: bool) -> tuple[apsw.Connection, Head]:
-    anchor = None if trust_log else read_anchor(directory)
+def _connect(directory: Path, path: Path, log_id: str) -> tuple[apsw.Connection, Head]:
+    anchor = read_anchor(directory)
     if anchor is not None and not path.exists():
         raise AnchorMismatch(f"{path} is gone, but {anchor.position} events were in it. {_ADVICE}")
     try:
@@ -101,7 +105,7 @@ def _connect(directory: Path, path: Path, log_id: str, trust_log: bool) -> tuple
     except apsw.Error as error:
         raise BadDatabase(f"{path} cannot be opened: {error}. {_ADVICE}") from error
     try:
-        return connection, _prepare(connection, directory, path, log_id, anchor, trust_log)
+        return connection, _prepare(connection, directory, path, log_id, anchor)
     except apsw.Error as error:
         connection.close()
         raise BadDatabase(f"{path} is damaged: {error}. {_ADVICE}") from error
@@ -110,9 +114,7 @@ def _connect(directory: Path, path: Path, log_id: str, trust_log: bool) -> tuple
         raise
 
 
-def _prepare(
-    connection: apsw.Connection, directory: Path, path: Path, log_id: str, anchor: Anchor | None, trust_log: bool
-) -> Head:
+def _prepare(connection: apsw.Connection, directory: Path, path: Path, log_id: str, anchor: Anchor | None) -> Head:
     fresh = not check_schema(connection, path)
     if fresh and anchor is not None:
         raise AnchorMismatch(f"{path} is empty, but {anchor.position} events were in it. {_ADVICE}")
@@ -123,8 +125,6 @@ def _prepare(
     connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'boots'")
     connection.execute("COMMIT")
     head = read_head(connection)
-    if trust_log:
-        return head
     if anchor is None:
         if head.position > 0:
             raise AnchorMismatch(f"{directory} has no anchor.json, but {head.position} events. {_ADVICE}")
@@ -174,25 +174,3 @@ def tail_problem(connection: apsw.Connection, anchored: int, head: Head) -> str:
                 return f"positions {reached + 1} to {end} are not what was committed"
             reached = end
     return ""
-
-
-def accept_log(directory: Path) -> Anchor:
-    """Write the anchor of the log as it is; for an operator who has verified it.
-
-    Raises:
-        StoreError: there is no log, or a server has it open.
-    """
-    lock = _lock(directory)
-    try:
-        connection = connect_writer(directory / NAME)
-        try:
-            head = read_head(connection)
-        finally:
-            connection.close()
-        anchor = Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash)
-        write_anchor(directory, anchor)
-    except (apsw.Error, OSError) as error:
-        raise StoreError(f"{directory}: the anchor cannot be written: {error}") from error
-    finally:
-        lock.release()
-    return anchor

@@ -46,6 +46,13 @@ class _Check:
         self._compared: list[Stream] = []
 
     def run(self, directory: Path) -> Iterator[VerifyReport]:
+        try:
+            yield from self._steps(directory)
+        except apsw.Error as error:
+            self._say(f"after position {self._report.position} the database cannot be read: {error}")
+            yield self._report
+
+    def _steps(self, directory: Path) -> Iterator[VerifyReport]:
         report = self._report
         for page in event_pages(self._connection, self._head.position):
             commits = dict(

@@ -1,0 +1,88 @@
+"""Work on the data directory of a stopped server: verify, rebuild, accept. Plain functions; each takes the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from tenure.store.anchor import Anchor, write_anchor
+from tenure.store.codec import DecodeError
+from tenure.store.rebuild import rebuild
+from tenure.store.replay import BrokenStream
+from tenure.store.sqlite_open import lock_directory, read_head
+from tenure.store.sqlite_schema import NAME, BadDatabase, check_schema, connect_reader, connect_writer
+from tenure.store.store import Head, VerifyReport
+from tenure.store.verify import verify
+
+
+def verify_directory(directory: Path) -> Iterator[tuple[Head, VerifyReport]]:
+    """Check everything; yields the log's end and the growing report, the last one being whole. Writes nothing.
+
+    Raises:
+        StoreLocked: a server has it open.
+        BadDatabase: there is no store, or it is too damaged to be read.
+    """
+    with _opened(directory, write=False) as connection:
+        head = read_head(connection)
+        for report in verify(directory / NAME, directory, head):
+            yield head, report
+
+
+def rebuild_directory(directory: Path) -> Iterator[tuple[int, int]]:
+    """Make all rows anew from the log; yields the position reached and the last one there is.
+
+    Raises:
+        StoreLocked: a server has it open.
+        BadDatabase: there is no store, or its log is wrong; nothing was changed.
+    """
+    with _opened(directory, write=True) as connection:
+        head = read_head(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for position in rebuild(connection):
+                yield position, head.position
+            connection.execute("COMMIT")
+        except (BrokenStream, DecodeError) as error:
+            raise BadDatabase(f"{error}; nothing was changed") from error
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+def accept_log(directory: Path) -> Anchor:
+    """Write the anchor of the log as it is, for an operator who knows that what is missing stays missing.
+
+    Raises:
+        StoreLocked: a server has it open.
+        BadDatabase: there is no store.
+        OSError: the anchor cannot be written.
+    """
+    with _opened(directory, write=False) as connection:
+        head = read_head(connection)
+        anchor = Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash)
+        write_anchor(directory, anchor)
+    return anchor
+
+
+@contextmanager
+def _opened(directory: Path, *, write: bool) -> Iterator[apsw.Connection]:
+    """The database of a stopped server, locked."""
+    path = directory / NAME
+    if not path.exists():
+        raise BadDatabase(f"there is no store in {directory}: {NAME} is missing")
+    lock = lock_directory(directory)
+    try:
+        connection = connect_writer(path) if write else connect_reader(path)
+        try:
+            if not check_schema(connection, path):
+                raise BadDatabase(f"{path} is empty")
+            yield connection
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise BadDatabase(f"{path} cannot be read: {error}") from error
+    finally:
+        lock.release()

@@ -1,0 +1,142 @@
+"""What happens when the disk does not do as it should."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import apsw
+import pytest
+
+from tenure.store.anchor import read_anchor
+from tenure.store.sqlite import SqliteStore
+from tenure.store.store import CommitOutcomeUnknown, StorageFull, StorageReadOnly
+from tests.store.making import add_jobs, created_event, creation, load, put
+from tests.store.opening import opened
+
+
+async def pragma(store: SqliteStore, name: str, value: int) -> object:
+    """Set a pragma of the writing connection, between two commits."""
+    return await store._errand(lambda connection: connection.pragma(name, value))
+
+
+async def until(condition: object, seconds: float = 10) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():  # type: ignore[operator]
+        assert asyncio.get_running_loop().time() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.02)
+
+
+def large(job_id: str, size: int) -> bytes:
+    return job_id.encode() * (size // len(job_id))
+
+
+async def test_a_full_disk_stops_writing_and_not_reading(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await add_jobs(store, "before")
+        pages = await store._errand(lambda connection: connection.pragma("page_count"))
+        assert isinstance(pages, int)
+        await pragma(store, "max_page_count", pages + 4)
+        big = creation("big", created_event("big", specification=large("big", 100_000)))
+        for _ in range(2):
+            with pytest.raises(StorageFull):
+                await put(store, big)
+        assert (await load(store, "before")).job.id == "before"
+        assert await store.load_jobs(["big"]) == {}
+        assert store.head().position == 1
+        await pragma(store, "max_page_count", pages + 1_000)
+        await put(store, big)
+        assert store.head().position == 2
+        assert [report async for report in store.verify()][-1].ok
+
+
+async def test_neighbours_of_a_unit_that_does_not_fit_are_told_the_same(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        pages = await store._errand(lambda connection: connection.pragma("page_count"))
+        assert isinstance(pages, int)
+        await pragma(store, "max_page_count", pages + 4)
+        big = creation("big", created_event("big", specification=large("big", 100_000)))
+        results = await asyncio.gather(put(store, big), put(store, big), return_exceptions=True)
+        assert [type(result) for result in results] == [StorageFull, StorageFull]
+        await add_jobs(store, "small")
+
+
+async def test_a_disk_that_can_only_be_read_stops_writing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await add_jobs(store, "before")
+        store._writer._connection.pragma("query_only", 1)
+        with pytest.raises(StorageReadOnly):
+            await add_jobs(store, "a")
+        assert (await load(store, "before")).job.id == "before"
+        store._writer._connection.pragma("query_only", 0)
+        await add_jobs(store, "a")
+
+
+async def test_a_replaced_write_ahead_log_is_fatal(tmp_path: Path) -> None:
+    fatal: list[BaseException] = []
+    async with opened(tmp_path, fatal=fatal) as store:
+        await add_jobs(store, "before")
+        wal = tmp_path / "tenure.db-wal"
+        os.rename(wal, tmp_path / "moved")
+        wal.touch()
+        heard: list[int] = []
+        store.listen(heard.append)
+        with pytest.raises(CommitOutcomeUnknown):
+            await add_jobs(store, "lost")
+        assert len(fatal) == 1
+        assert "was replaced" in str(fatal[0])
+        with pytest.raises(CommitOutcomeUnknown):
+            await add_jobs(store, "later")
+        assert len(fatal) == 1
+        assert heard == []
+        assert store.head().position == 1
+
+
+async def test_an_error_of_the_disk_is_fatal(tmp_path: Path) -> None:
+    fatal: list[BaseException] = []
+    async with opened(tmp_path, fatal=fatal) as store:
+        await add_jobs(store, "before")
+
+        def fail(connection: apsw.Connection) -> None:
+            raise apsw.IOError("IOError: disk I/O error")
+
+        with pytest.raises(CommitOutcomeUnknown):
+            await store._errand(fail)
+        assert [type(error) for error in fatal] == [apsw.IOError]
+        with pytest.raises(CommitOutcomeUnknown):
+            await add_jobs(store, "later")
+        # Reading goes on until the process ends.
+        assert (await load(store, "before")).job.id == "before"
+    anchor = read_anchor(tmp_path)
+    assert anchor is not None
+    assert anchor.position <= 1
+
+
+async def test_an_idle_store_has_written_its_anchor_and_writes_no_more(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await add_jobs(store, "a")
+
+        def settled() -> bool:
+            anchor = read_anchor(tmp_path)
+            return anchor is not None and anchor.position == 1 and (tmp_path / "tenure.db-wal").stat().st_size == 0
+
+        await until(settled)
+        await until(lambda: store._writer._wal_pages == 0)
+        await add_jobs(store, "b")
+
+
+async def test_readers_do_not_hold_the_write_ahead_log(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await add_jobs(store, *(f"j{number}" for number in range(300)))
+        await store.read(0, 10)
+        await store.load_jobs(["j1"])
+        await until(lambda: (tmp_path / "tenure.db-wal").stat().st_size == 0)
+
+
+async def test_waiting_units_share_a_commit(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await asyncio.gather(*(add_jobs(store, f"j{number}") for number in range(200)))
+        commits = await store._errand(lambda connection: connection.execute("SELECT count(*) FROM commits").get)
+        assert isinstance(commits, int)
+        assert commits < 100
