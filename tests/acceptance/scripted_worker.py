@@ -23,6 +23,10 @@ RUN = job_pb2.ATTEMPT_STAGE_RUN
 SYNC_BEFORE = job_pb2.ATTEMPT_STAGE_SYNC_BEFORE
 
 
+class StreamOver(Exception):
+    """The stream ended while something was waited for on it."""
+
+
 @dataclass
 class Held:
     """An attempt that the worker has accepted: the beats it has sent and when the next is due."""
@@ -95,7 +99,7 @@ class ScriptedWorker:
             agent_version="0",
             draining=draining,
         )
-        await self._call.write(ConnectRequest(hello=hello))
+        await self._say(ConnectRequest(hello=hello))
 
         def welcome() -> worker_service_pb2.Welcome | None:
             return next((m.welcome for m in self.heard[start:] if m.HasField("welcome")), None)
@@ -280,10 +284,16 @@ class ScriptedWorker:
         await self.until(lambda: told() or None, "a moved deadline")
 
     async def until(self, look: Callable[[], T | None], what: str, *, within_s: float = GENEROUS_S) -> T:
-        """Wait until what was heard makes `look` answer."""
+        """Wait until what was heard makes `look` answer.
+
+        Raises:
+            StreamOver: the stream has ended, and it never will.
+        """
         try:
             async with asyncio.timeout(within_s):
                 while (found := look()) is None:
+                    if self.ended is not None:
+                        raise StreamOver(f"worker {self.id}: {self.ended.name} instead of {what}")
                     self._news.clear()
                     await self._news.wait()
                 return found
@@ -322,7 +332,10 @@ class ScriptedWorker:
 
     async def _say(self, message: ConnectRequest) -> None:
         assert self._call is not None, f"worker {self.id} is not connected"
-        await self._call.write(message)
+        try:
+            await self._call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            raise StreamOver(f"worker {self.id}: the stream has ended") from None
 
     async def _read(self, call: grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse]) -> None:
         try:

@@ -69,7 +69,7 @@ class Bench:
                 slots=slots,
                 allowed_roots=self.allowed_roots,
             ),
-            transport=GrpcTransport(address=f"127.0.0.1:{self.server.port}", token=token),
+            transport=GrpcTransport(address=f"127.0.0.1:{self.server.port}", token=lambda: token),
             clock=self.clock,
             random=self.random,
             runner=LocalRunner(clock=self.clock, offload=self.offload, path=PATH),

@@ -180,6 +180,27 @@ async def test_a_job_sees_nothing_of_the_agent(start: Start, server: FakeServer,
     assert "TENURE_TOKEN_FILE" not in told
 
 
+async def test_a_new_token_is_used_for_the_next_stream(start: Start, server: FakeServer, tmp_path: Path) -> None:
+    await start()
+    session = await server.session()
+    await session.welcome()
+    (tmp_path / "token").write_text("newer\n")
+    session.end()
+    await (await server.session()).welcome()
+    assert [metadata["authorization"] for metadata in server.metadata] == ["Bearer secret", "Bearer newer"]
+
+
+async def test_one_that_never_found_its_server_ends_at_once_when_told(start: Start, server: FakeServer) -> None:
+    await server.stop()
+    process = await start()
+    if process.stderr is not None:
+        async with asyncio.timeout(20):
+            while b"disconnected" not in await process.stderr.readline():
+                pass
+    process.send_signal(signal.SIGTERM)
+    assert (await ended(process))[:2] == (0, "")
+
+
 async def test_one_worker_a_work_directory(start: Start, server: FakeServer) -> None:
     await start()
     await (await server.session()).welcome()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -137,7 +138,8 @@ def test_it_ends_soon_with_a_watcher_and_tells_it_why(tmp_path: Path) -> None:
             with pytest.raises(grpc.RpcError) as ended:
                 for _ in watch:
                     pass
-            (raw,) = (value for key, value in ended.value.trailing_metadata() if key == "grpc-status-details-bin")
+            trailers: Any = ended.value.trailing_metadata()
+            (raw,) = (value for key, value in trailers if key == "grpc-status-details-bin")
             status = status_pb2.Status.FromString(raw)
             info = error_details_pb2.ErrorInfo()
             status.details[0].Unpack(info)

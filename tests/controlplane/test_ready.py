@@ -45,13 +45,10 @@ def test_priority_first_then_age() -> None:
 
 def test_before_anything_was_read_nothing_is_taken_for_known() -> None:
     head = QueueHead("q")
-    assert head.low
     head.put(Ready(job("new"), (0, 9)))
-    assert head.first() is None
-    assert head.begin_page() is None
+    assert (head.low, head.first(), head.begin_page()) == (True, None, None)
     head.add_page([candidate(3), candidate(9)])
-    assert not head.low
-    assert taken(head) == ["job-3", "job-9"]
+    assert (head.low, taken(head)) == (False, ["job-3", "job-9"])
 
 
 def test_what_comes_while_a_page_is_read_is_not_lost() -> None:
@@ -112,11 +109,9 @@ def test_what_had_no_room_to_be_parked_is_read_again_when_a_worker_comes() -> No
         head.put(Ready(job(f"job-{position}"), (0, position)))
     while head.first() is not None:
         head.park()
-    assert len(list(head.parked)) == 8
-    assert not head.low
+    assert (len(list(head.parked)), head.low) == (8, False)
     head.worker_came()
-    assert head.low
-    head.begin_page()
+    assert (head.low, head.begin_page()) == (True, None)
     head.add_page([candidate(position) for position in range(1, 9)])
     head.begin_page()
     head.add_page([candidate(position) for position in range(9, 12)])

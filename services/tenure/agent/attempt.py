@@ -30,6 +30,7 @@ from tenure.v1 import job_pb2
 log = get_logger("attempt")
 
 _LAST_LINES = 3
+TROUBLE_PAUSE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,9 @@ class Attempt:
             outcome = Failed(stage=job_pb2.ATTEMPT_STAGE_RUN, message=str(error))
         except OSError as error:
             reason = error.strerror or type(error).__name__
+            self._log.error("no_room", why=reason)
+            # The next attempt would meet the same here: do not hand jobs back as fast as they come.
+            await self._changes.until(self._stop.ordered, TROUBLE_PAUSE_S)
             outcome = Released(reason=f"the worker's disk or system refused: {reason}")
         except Exception:
             # One attempt's trouble must not take the others down. It counts as a failure, so that it ends some day.
@@ -215,10 +219,9 @@ class Attempt:
 
     async def _after_failure(self, place: _Place, end: Exit, command: RunningCommand) -> Outcome:
         await self._last_pass(place)
-        lines = command.output.last_lines(_LAST_LINES)
         return Failed(
             stage=job_pb2.ATTEMPT_STAGE_RUN,
-            message=f"{end}: {lines}" if lines else str(end),
+            message=command.output.last_lines(_LAST_LINES),
             exit_code=end.code,
             signal=end.signal,
             oom=end.oom,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ class WorkerConfig:
 
     Attributes:
         server: HOST:PORT of the control plane.
-        token: bearer token; None: none is sent.
+        token: gives the bearer token, each time one is needed; None: none is sent.
         tls: certificates (PEM) to trust; True: those of this machine; False: no TLS.
         queues: what it serves, 1 to 64.
         slots: attempts at once, 1 to 1024.
@@ -27,7 +27,7 @@ class WorkerConfig:
     """
 
     server: str
-    token: str | None
+    token: Callable[[], str | None]
     tls: bytes | bool = False
     queues: tuple[str, ...]
     slots: int

@@ -7,6 +7,7 @@ raises; nothing here knows what that means for a job (nothing: only the lease de
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NoReturn, Protocol, cast
 
 import grpc
@@ -86,12 +87,12 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 class GrpcTransport:
     """Streams over HTTP/2."""
 
-    def __init__(self, *, address: str, token: str | None, tls: bytes | bool = False) -> None:
+    def __init__(self, *, address: str, token: Callable[[], str | None], tls: bytes | bool = False) -> None:
         """Remember where to go.
 
         Args:
             address: HOST:PORT.
-            token: sent as bearer token; None: none is sent.
+            token: asked for each stream, so that it may change; sent as bearer token; None: none is sent.
             tls: certificates (PEM) that the server's must descend from; True: those of this machine; False: no TLS.
         """
         self._address = address
@@ -105,7 +106,8 @@ class GrpcTransport:
             channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
         else:
             channel = grpc.aio.secure_channel(self._address, self._credentials, options=CHANNEL_OPTIONS)
-        metadata = (("authorization", f"Bearer {self._token}"),) if self._token else ()
+        token = self._token()
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
         stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
         return GrpcStream(channel, stub.Connect(metadata=metadata))
 

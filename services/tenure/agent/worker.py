@@ -35,6 +35,8 @@ PROTOCOL_VERSION = 1
 # What a drain waits for the server to acknowledge after everything has stopped.
 LAST_REPORT_S = 30.0
 ABANDON_S = 5.0
+# A server that keeps to the rules never has more outstanding than free slots; this bounds one that does not.
+MOST_OFFERS_A_SLOT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,10 @@ class Worker:
                     self._cancel_attempts()
             if not connection.done():
                 self._connection.close(self._draining or "done")
+                if not self._connection.welcomed:
+                    # Nobody is there to say Goodbye to.
+                    await settle(connection)
+                    return self._acknowledged
             await connection
             return self._acknowledged
         finally:
@@ -244,6 +250,9 @@ class Worker:
             assignment = decode(message)
         except AssignmentUnusable as error:
             self._ledger.decline(message.lease_id, str(error))
+            return
+        if len(self._attempts) >= MOST_OFFERS_A_SLOT * self._identity.slots:
+            self._ledger.decline(assignment.lease_id, "the worker was offered far more than it has slots")
             return
         holding = self._ledger.add(assignment, now_ns)
         if holding is None or self._group is None:

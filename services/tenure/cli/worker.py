@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +86,7 @@ def worker(
     address = _address(options)
     config = WorkerConfig(
         server=address,
-        token=read_token(options),
+        token=_token(options),
         tls=_trusted(options),
         queues=_queues(queue),
         slots=slots,
@@ -116,6 +118,19 @@ def _address(options: Options) -> str:
     except ValueError as error:
         raise Problem(f"--server: {error}") from None
     return address
+
+
+def _token(options: Options) -> Callable[[], str | None]:
+    """Reads the token again for every stream: its file may be replaced while the worker runs."""
+    known = read_token(options)
+
+    def read() -> str | None:
+        nonlocal known
+        with suppress(Problem):
+            known = read_token(options) or known
+        return known
+
+    return read
 
 
 def _trusted(options: Options) -> bytes | bool:

@@ -68,7 +68,6 @@ class Host(grpc.GenericRpcHandler):
         service = descriptor.full_name
         short = service.removeprefix("tenure.v1.")
         slow = frozenset(patient)
-        limits = self._pipeline.limits
         for method in descriptor.methods:
             self._methods[f"/{service}/{method.name}"] = Method(
                 rpc=f"{short}.{method.name}",
@@ -76,7 +75,7 @@ class Host(grpc.GenericRpcHandler):
                 kind=_kind(method),
                 request_class=GetMessageClass(method.input_type),
                 function=getattr(servicer, snake_case(method.name), None),
-                deadline_s=limits.max_deadline_s if method.name in slow else limits.deadline_s,
+                patient=method.name in slow,
             )
         self.service_names.append(service)
 

@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.message import Message
 
 from tenure.controlplane import status, tokens
+from tenure.controlplane.patience import Patience
 from tenure.controlplane.permissions import OPEN, Role
 from tenure.controlplane.status import Status
 from tenure.controlplane.tokens import Identity, Tokens
@@ -57,14 +58,16 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC. `function` is None where the service does not have it."""
+    """One RPC. `function` is None where the service does not have it; a `patient` one may take the longest time even
+    when its caller brings no deadline.
+    """
 
     rpc: str
     roles: frozenset[Role]
     kind: Kind
     request_class: type[Message]
     function: Callable[..., Any] | None
-    deadline_s: float
+    patient: bool
 
 
 class Context(Protocol):
@@ -112,6 +115,9 @@ class Pipeline:
         self.limits = limits
         self.tokens = known
         self.validator = Validator()
+        self.first_message = Patience(limits.first_message_s)
+        self.deadline = Patience(limits.deadline_s)
+        self.max_deadline = Patience(limits.max_deadline_s)
         self.draining = False
         self._ids = ids
         self._calls = 0

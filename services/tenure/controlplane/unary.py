@@ -20,13 +20,14 @@ from tenure.domain.errors import Reason, Refused
 class RunningCall:
     """One call with one request and one response."""
 
-    __slots__ = ("_context", "_method", "_pipeline", "_received", "_secret", "deadline", "identity", "rpc")
+    __slots__ = ("_context", "_method", "_pipeline", "_received", "_secret", "_waiting", "deadline", "identity", "rpc")
 
     def __init__(self, pipeline: Pipeline, method: Method, identity: Identity | None, secret: str) -> None:
         self._pipeline = pipeline
         self._method = method
         self._secret = secret
         self._received = False
+        self._waiting = pipeline.first_message
         self._context: Context | None = None
         self.identity = identity or ANONYMOUS
         self.rpc = method.rpc
@@ -41,7 +42,7 @@ class RunningCall:
         """Answer the call."""
         self._context = context
         pipeline = self._pipeline
-        scope = asyncio.timeout(pipeline.limits.first_message_s)
+        scope = asyncio.timeout(None)
         try:
             pipeline.begin_call()
             try:
@@ -49,6 +50,7 @@ class RunningCall:
                     return await self._answer(context, scope)
             finally:
                 pipeline.end_call()
+                self._waiting.remove(scope)
                 # gRPC's context must not be asked anything after the call: the process would crash.
                 self._context = None
         except Exception as error:
@@ -58,30 +60,33 @@ class RunningCall:
         return b""
 
     async def _answer(self, context: Context, scope: asyncio.Timeout) -> bytes:
-        method = self._method
+        method, pipeline = self._method, self._pipeline
+        self._waiting.add(scope, asyncio.get_running_loop().time())
         if self.identity is ANONYMOUS and method.roles is not OPEN:
-            self.identity = await self._pipeline.admit(self._secret, method)
+            self.identity = await pipeline.admit(self._secret, method)
         if method.function is None:
             raise not_implemented()
         raw = await context.read()
         if raw is grpc.aio.EOF:
             raise missing()
         self._received = True
+        self._waiting.remove(scope)
         self._limit(context, scope)
-        request = self._pipeline.validator.decode(method.request_class, cast(bytes, raw))
+        request = pipeline.validator.decode(method.request_class, cast(bytes, raw))
         return encode(await method.function(request, self))
 
     def _limit(self, context: Context, scope: asyncio.Timeout) -> None:
         now = asyncio.get_running_loop().time()
-        longest = self._pipeline.limits.max_deadline_s
+        pipeline = self._pipeline
         remaining = context.time_remaining()
-        if remaining is not None and remaining <= longest:
+        if remaining is not None and remaining <= pipeline.limits.max_deadline_s:
             # gRPC ends the call by itself then.
             self.deadline = now + remaining
-            scope.reschedule(None)
             return
-        self.deadline = now + (self._method.deadline_s if remaining is None else longest)
-        scope.reschedule(self.deadline)
+        longest = remaining is not None or self._method.patient
+        self._waiting = pipeline.max_deadline if longest else pipeline.deadline
+        self._waiting.add(scope, now)
+        self.deadline = now + self._waiting.span_s
 
     def _late(self) -> Refused:
         if not self._received:

@@ -1,0 +1,64 @@
+"""Users that create jobs: requests as bytes and answers unread, so that the caller costs as little as it can.
+
+Every request has a request id of its own, as the client of this project gives it: idempotency is part of what is
+measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+
+from benchmarks.rig.processes import Server
+from tenure.v1 import job_pb2, job_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CREATE = "/tenure.v1.JobService/CreateJobs"
+OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+
+
+def specification() -> job_pb2.JobSpecification:
+    """A usual job, a little over 200 bytes."""
+    spec = job_pb2.JobSpecification(
+        name="train-resnet",
+        queue="default",
+        command="/usr/bin/python3",
+        arguments=["train.py", "--epochs", "40", "--data", "data/imagenet", "--checkpoint", "checkpoints/"],
+        environment={"OMP_NUM_THREADS": "8", "CUDA_VISIBLE_DEVICES": "0"},
+    )
+    spec.time_allocation.FromSeconds(4 * 3600)
+    spec.heartbeat_interval.FromSeconds(30)
+    return spec
+
+
+def requests(items: int) -> Iterator[bytes]:
+    """CreateJobsRequests of so many items, no two with the same request id."""
+    one = job_service_pb2.CreateJobsRequest.Item(specification=specification())
+    request = job_service_pb2.CreateJobsRequest(items=[one] * items)
+    run = os.urandom(8).hex()
+    for number in itertools.count():
+        request.request_id = f"{run}-{number:019d}"
+        yield request.SerializeToString()
+
+
+@asynccontextmanager
+async def creating(server: Server, items: int) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """A call that creates so many jobs at a time, over a connection of its own; it returns how many."""
+    async with grpc.aio.insecure_channel(server.address, options=OPTIONS) as channel:
+        # Without serializers bytes go in and come out.
+        create = cast("Callable[..., Awaitable[bytes]]", cast("Any", channel).unary_unary(CREATE))
+        metadata = server.metadata
+        made = requests(items)
+
+        async def call() -> int:
+            await create(next(made), metadata=metadata)
+            return items
+
+        yield call
