@@ -20,7 +20,7 @@ from benchmarks.rig.machine import Mark
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Case:
     """One thing to measure: its name, the unit of its value, its conditions in words, and how."""
 
@@ -82,7 +82,7 @@ async def closed_loop(
     tickets: Iterable[object],
     *,
     in_flight: int,
-    server: int,
+    server: int | None = None,
     until: Callable[[], Awaitable[None]] | None = None,
 ) -> Sample:
     """Callers that call again as soon as they are answered.
@@ -91,7 +91,7 @@ async def closed_loop(
         call: one call; returns how many items it was about.
         tickets: one call is made for each.
         in_flight: how many callers.
-        server: the process that is called.
+        server: the process that is called; None: this one.
         until: waited for before the clock stops.
     """
     times: list[float] = []
@@ -102,19 +102,21 @@ async def closed_loop(
         nonlocal done
         for _ in shared:
             began = time.perf_counter()
-            done += await call()
+            items = await call()
             times.append(time.perf_counter() - began)
+            done += items  # not before the call: others count meanwhile
 
-    before = Mark.now([server])
+    pids = [] if server is None else [server]
+    before = Mark.now(pids)
     async with asyncio.TaskGroup() as group:
         for _ in range(in_flight):
             group.create_task(caller())
     if until is not None:
         await until()
-    after = Mark.now([server])
+    after = Mark.now(pids)
     times.sort()
     elapsed = after.at_s - before.at_s
-    used = after.used_since(before, server)
+    used = None if server is None else after.used_since(before, server)
     return Sample(
         value=done / elapsed,
         count=done,

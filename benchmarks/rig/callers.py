@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 
 from benchmarks.rig.processes import Server
+from tenure.controlplane.catalogue import Catalogue
+from tenure.controlplane.specification import created, normalise
+from tenure.domain import events as e
+from tenure.store import codec
 from tenure.v1 import job_pb2, job_service_pb2
 
 if TYPE_CHECKING:
@@ -36,6 +40,21 @@ def specification() -> job_pb2.JobSpecification:
     spec.time_allocation.FromSeconds(4 * 3600)
     spec.heartbeat_interval.FromSeconds(30)
     return spec
+
+
+def created_event() -> e.JobCreated:
+    """The event that such a job begins with."""
+    spec = specification()
+    catalogue = Catalogue(lambda: {})
+    target = normalise(spec, catalogue)
+    queue = catalogue.new_queue(target.queue)
+    return created(spec, target, queue, defaults=catalogue.defaults, created_by="local", project="")
+
+
+def stored_event_bytes() -> bytes:
+    """The same as it is stored."""
+    event = e.NewEvent(event_id=36 * "0", time_us=0, actor="admin:local", payload=created_event())
+    return codec.encode(event, stream=e.job_stream(36 * "0"), request_id=36 * "0", request_digest=bytes(32))
 
 
 def requests(items: int) -> Iterator[bytes]:

@@ -57,7 +57,7 @@ class Claim:
     Attributes:
         goal: number of the goal.
         text: what is compared with what.
-        wanted: the ratio that is the goal.
+        wanted: the ratio that is the goal; None: no goal, said for information.
         at_most: the goal is an upper limit.
         found: the ratios; none where a peer is not installed.
         why_not: why there are none.
@@ -65,7 +65,7 @@ class Claim:
 
     goal: int
     text: str
-    wanted: float
+    wanted: float | None = None
     at_most: bool = False
     found: tuple[float, ...] = ()
     why_not: str = ""
@@ -77,8 +77,8 @@ class Claim:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median reaches the goal; None: nothing was found."""
-        if not self.found:
+        """Whether the median reaches the goal; None: there is none, or nothing was found."""
+        if not self.found or self.wanted is None:
             return None
         return self.ratio <= self.wanted if self.at_most else self.ratio >= self.wanted
 

@@ -14,15 +14,6 @@ import apsw
 
 from benchmarks.rig.figures import Sample, percentile
 from benchmarks.rig.machine import Mark
-from tenure.domain import events as e
-from tenure.store import codec
-
-
-def event_bytes(created: e.JobCreated) -> bytes:
-    """A JobCreated as it is stored."""
-    job_id = 36 * "0"
-    event = e.NewEvent(event_id=job_id, time_us=0, actor="admin:local", payload=created)
-    return codec.encode(event, stream=e.job_stream(job_id), request_id=36 * "0", request_digest=32 * b"\0")
 
 
 class RawLog:

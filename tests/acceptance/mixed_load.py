@@ -28,6 +28,7 @@ BULK = 20
 EXTENDERS = 3
 TERMINATORS = 1
 SLOTS = 8
+SETTLING = "_settle_unknown"
 ENDS = {"succeeded": "JobTerminated", "failed": "AttemptFailed", "released": "AttemptReleased"}
 
 
@@ -88,7 +89,7 @@ class MixedLoad:
             self._worker.held = old.held
             await old.close()
         self._tasks = [
-            asyncio.get_running_loop().create_task(self._until_unknown(work))
+            asyncio.get_running_loop().create_task(self._until_unknown(work), name=work.__name__)
             for work in (
                 self._settle_unknown,
                 self._work,
@@ -98,6 +99,11 @@ class MixedLoad:
                 *[self._terminate] * TERMINATORS,
             )
         ]
+
+    def assert_going_on(self) -> None:
+        """Nobody has lost the server."""
+        ended = [task for task in self._tasks if task.done() and task.get_name() != SETTLING]
+        assert not ended, ended
 
     async def disconnected(self) -> None:
         """Wait until everybody has noticed that the server is gone."""
@@ -161,7 +167,7 @@ class MixedLoad:
     async def _creation(self, request_id: str, count: int) -> None:
         self.ledger.creating[request_id] = count
         response = await _answer(self._user.create_many([specification()] * count, request_id=request_id))
-        del self.ledger.creating[request_id]
+        self.ledger.creating.pop(request_id, None)
         ids = [item.id for item in response.responses]
         assert len(ids) == count
         assert self.ledger.created.setdefault(request_id, ids) == ids, f"{request_id} was answered differently before"
@@ -173,12 +179,12 @@ class MixedLoad:
             self.ledger.extended[request_id] = job_id, seconds
         except Refused:
             pass  # the job has ended
-        del self.ledger.extending[request_id]
+        self.ledger.extending.pop(request_id, None)
 
     async def _termination(self, request_id: str, job_id: str) -> None:
         self.ledger.terminating[request_id] = job_id
         await _answer(self._user.terminate(job_id, request_id=request_id))
-        del self.ledger.terminating[request_id]
+        self.ledger.terminating.pop(request_id, None)
         self.ledger.terminated.add(job_id)
 
     @property
@@ -243,7 +249,7 @@ class MixedLoad:
                 answer = await self._machine.fail(assignment, exit_code=1)
             case _:
                 answer = await self._machine.release(assignment, "drill")
-        del self.ledger.ending[lease_id]
+        self.ledger.ending.pop(lease_id, None)
         if answer.state == HELD:
             self.ledger.ended[lease_id] = kind
         else:

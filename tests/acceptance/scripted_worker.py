@@ -69,6 +69,7 @@ class ScriptedWorker:
         self._call: grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._taken = 0
         self.heard: list[ConnectResponse] = []
         self.ended: grpc.StatusCode | None = None
@@ -333,7 +334,8 @@ class ScriptedWorker:
     async def _say(self, message: ConnectRequest) -> None:
         assert self._call is not None, f"worker {self.id} is not connected"
         try:
-            await self._call.write(message)
+            async with self._writing:  # one at a time, or the stream breaks
+                await self._call.write(message)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             raise StreamOver(f"worker {self.id}: the stream has ended") from None
 

@@ -50,6 +50,7 @@ async def _rounds(directory: Path, rounds: int) -> None:
             await load.connect(server.address)
             await asyncio.sleep(generator.uniform(0, LOAD_S))
             assert server.running, server.tail()
+            load.assert_going_on()
             server.kill()
             await load.disconnected()
             if generator.randrange(EARLY) == 0:

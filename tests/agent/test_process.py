@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,19 +29,52 @@ KEEP = str(Path(sys.executable).parent) + ":/usr/bin:/bin"
 pytestmark = pytest.mark.processes
 
 
+@pytest.fixture
+async def make(clock: SystemClock) -> AsyncIterator[Callable[..., LocalRunner]]:
+    """Makes runners; whatever they still run at the end is killed."""
+    made: list[Recording] = []
+
+    def new(**options: Any) -> LocalRunner:
+        made.append(Recording(clock=clock, offload=Inline(), path=KEEP, **options))
+        return made[-1]
+
+    yield new
+    for runner in made:
+        for command in runner.started:
+            command.kill()
+            await command.wait()
+
+
+class Recording(LocalRunner):
+    """Remembers what it started."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.started: list[LocalCommand] = []
+
+    async def start(self, command: CommandLine) -> LocalCommand:
+        self.started.append(await super().start(command))
+        return self.started[-1]
+
+
 @pytest.fixture(params=["groups", "cgroups"])
-def runner(request: pytest.FixtureRequest, clock: SystemClock, tmp_path: Path) -> Iterator[LocalRunner]:
+def parent(request: pytest.FixtureRequest) -> Iterator[CgroupParent | None]:
+    if request.param == "groups":
+        yield None
+        return
+    found = find_cgroup_parent(f"tenure-test-{os.getpid()}")
+    if found is None:
+        pytest.skip("cgroup v2 cannot be written here")
+    yield found
+    found.kill_stale()
+    found.remove()
+
+
+@pytest.fixture
+def runner(parent: CgroupParent | None, make: Callable[..., LocalRunner]) -> LocalRunner:
     """Once with process groups alone, once with cgroups where this machine allows them."""
     strays.adopt_orphans()
-    parent: CgroupParent | None = None
-    if request.param == "cgroups":
-        parent = find_cgroup_parent(f"tenure-test-{os.getpid()}")
-        if parent is None:
-            pytest.skip("cgroup v2 cannot be written here")
-    yield LocalRunner(clock=clock, offload=Inline(), path=KEEP, cgroups=parent)
-    if parent is not None:
-        parent.kill_stale()
-        parent.remove()
+    return make(cgroups=parent)
 
 
 def line(tmp_path: Path, program: str, *arguments: str, **environment: str) -> CommandLine:
@@ -240,10 +274,10 @@ async def test_no_process_stays_behind(
 
 
 async def test_an_orphan_that_hides_its_environment_is_found_when_the_process_is_ours(
-    tmp_path: Path, clock: SystemClock, eventually: Eventually
+    tmp_path: Path, make: Callable[..., LocalRunner], eventually: Eventually
 ) -> None:
     strays.adopt_orphans()
-    runner = LocalRunner(clock=clock, offload=Inline(), path=KEEP, owns_process=True)
+    runner = make(owns_process=True)
     script = "echo $$ > pid; exec sleep 600"
     command = await runner.start(line(tmp_path, "sh", "-c", f"(setsid env -i /bin/sh -c '{script}' &) ; sleep 0.3"))
     pid = await pid_in(tmp_path / "pid", eventually)
@@ -292,25 +326,22 @@ async def test_standard_input_is_empty(runner: LocalRunner, tmp_path: Path) -> N
     assert (await command.wait()).code == 0
 
 
-async def test_out_of_memory_is_told(tmp_path: Path, clock: SystemClock) -> None:
-    class Counting(LocalRunner):
-        kills = 0
-
-        def oom_kills(self, cgroup: object) -> int:
-            return self.kills
-
-    runner = Counting(clock=clock, offload=Inline(), path=KEEP)
+async def test_out_of_memory_is_told(
+    tmp_path: Path, make: Callable[..., LocalRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's counter is played: only some machines hand the memory controller down."""
+    runner, kills = make(), [0, 1]
+    monkeypatch.setattr(runner, "oom_kills", lambda cgroup: kills.pop(0))
     command = await runner.start(line(tmp_path, "sleep", "600"))
-    runner.kills = 1
     os.kill(command.pid, signal.SIGKILL)
     ended = await command.wait()
     assert ended == Exit(code=None, signal=signal.SIGKILL, oom=True)
     assert str(ended) == "ended by SIGKILL (out of memory)"
 
 
-async def test_the_guardian_ends_what_its_agent_left(tmp_path: Path, clock: SystemClock) -> None:
+async def test_the_guardian_ends_what_its_agent_left(tmp_path: Path, make: Callable[..., LocalRunner]) -> None:
     guard = Guard()
-    runner = LocalRunner(clock=clock, offload=Inline(), path=KEEP, guard=guard)
+    runner = make(guard=guard)
     done = await runner.start(line(tmp_path, "true"))
     await done.wait()
     left = await runner.start(line(tmp_path, "sleep", "600"))
@@ -318,11 +349,15 @@ async def test_the_guardian_ends_what_its_agent_left(tmp_path: Path, clock: Syst
     assert (await left.wait()).signal == signal.SIGKILL
 
 
-async def test_left_overs_of_an_earlier_agent_are_found_by_their_folder(tmp_path: Path, clock: SystemClock) -> None:
-    runner = LocalRunner(clock=clock, offload=Inline(), path=KEEP)
+async def test_left_overs_of_an_earlier_agent_are_found_by_their_folder(
+    tmp_path: Path, make: Callable[..., LocalRunner], eventually: Eventually
+) -> None:
+    runner = make()
     jobs = tmp_path / "jobs"
     mine = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=str(jobs / "a-1" / "work")))
     other = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=str(tmp_path / "jobs2" / "work")))
+    # A program's environment is there a moment after it was started.
+    await eventually(lambda: strays.job_dir_of(mine.pid) and strays.job_dir_of(other.pid))
     assert strays.kill_below(jobs) == 1
     assert (await mine.wait()).signal == signal.SIGKILL
     assert alive(other.pid)

@@ -8,8 +8,8 @@ import pytest
 
 from tenure.domain import commands as c
 from tenure.domain import events as e
-from tenure.domain.decide import failure_text
 from tenure.domain.errors import Reason
+from tenure.domain.failures import failure_text
 from tenure.domain.retry import MAX_AVOIDED
 from tenure.domain.states import Phase, State
 from tests.domain.life import BATCH, HOUR, MINUTE, T0, Life, S, in_phase, kinds

@@ -17,22 +17,20 @@ from tests.house.tree import read, text_files
 DOCUMENTS = [path for path in text_files() if path.endswith(".md") and path != "CHANGELOG.md"]
 
 
-def _root() -> Any:
-    """The command `tenure`: of the applications that the module has, the one that the others hang from."""
-    commands = [typer.main.get_command(app) for app in vars(cli).values() if isinstance(app, typer.Typer)]
-    return next(command for command in commands if "jobs" in getattr(command, "commands", {}))
-
-
 def _wrong(words: list[str]) -> str | None:
     """What is wrong with the words after `tenure`; None: nothing."""
-    command = _root()
+    command: Any = typer.main.get_command(cli.app)
     options = set(_options(command))
     rest = list(words)
+    if rest and rest[0] in cli.ENTRIES:  # it is loaded when it is called
+        command = cli.load(rest.pop(0))
+        options |= set(_options(command))
     while rest and rest[0] in getattr(command, "commands", {}):
         command = command.commands[rest.pop(0)]
         options |= set(_options(command))
     if getattr(command, "commands", {}) and rest and not rest[0].startswith("-"):
         return f"no command {rest[0]!r} in {shlex.join(words)}"
+    rest = rest[: rest.index("--")] if "--" in rest else rest  # what follows is the job's own command
     unknown = [word for word in rest if word.startswith("--") and word.split("=")[0] not in options]
     return f"no option {unknown[0]!r} in {shlex.join(words)}" if unknown else None
 

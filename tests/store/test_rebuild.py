@@ -140,6 +140,6 @@ async def test_a_wrong_log_changes_no_row(tmp_path: Path) -> None:
     connection.execute("UPDATE events SET data = x'00' WHERE position = 2")
     connection.close()
     before = dump(tmp_path)
-    with pytest.raises(BadDatabase, match="position 2: .* nothing was changed"):
+    with pytest.raises(BadDatabase, match=r"position 2: .* nothing was changed"):
         list(rebuild_directory(tmp_path))
     assert dump(tmp_path) == before

@@ -71,7 +71,7 @@ CASES: dict[str, tuple[str, str]] = {
     "an event is missing": ("DELETE FROM events WHERE position = 5", "position 5 missing from the log"),
     "events are missing": ("DELETE FROM events WHERE position IN (5, 6)", "positions 5 to 6 missing from the log"),
     "an event was changed": (
-        "UPDATE events SET data = CAST(replace(CAST(data AS TEXT), 'two-spec', 'twO-spec') AS BLOB) WHERE position = 11",
+        "UPDATE events SET data = CAST(replace(CAST(data AS TEXT), 'two-s', 'twO-s') AS BLOB) WHERE position = 11",
         "positions 10 to 11 are not what was committed: the hash chain breaks there",
     ),
     "a time was changed": ("UPDATE events SET time_us = time_us + 1 WHERE position = 7", "positions 7 to 7 are not"),

@@ -7,6 +7,7 @@ machine, in a test and in a simulation.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -22,7 +23,7 @@ from tenure.agent.outcome import StopCause, StopOrder, Stopped, clip
 from tenure.agent.paths import PathsInUse
 from tenure.agent.runner import Runner
 from tenure.agent.transport import Transport
-from tenure.agent.waiting import Changes, settle
+from tenure.agent.waiting import Changes, settle, within
 from tenure.agent.workdir import AttemptFolders
 from tenure.runtime.clock import Clock
 from tenure.runtime.logs import get_logger
@@ -35,6 +36,8 @@ PROTOCOL_VERSION = 1
 # What a drain waits for the server to acknowledge after everything has stopped.
 LAST_REPORT_S = 30.0
 ABANDON_S = 5.0
+# What saying Goodbye may take, to a server that is there or to one that does not answer.
+CLOSE_S = 5.0
 # A server that keeps to the rules never has more outstanding than free slots; this bounds one that does not.
 MOST_OFFERS_A_SLOT = 4
 
@@ -128,11 +131,10 @@ class Worker:
                     self._cancel_attempts()
             if not connection.done():
                 self._connection.close(self._draining or "done")
-                if not self._connection.welcomed:
-                    # Nobody is there to say Goodbye to.
-                    await settle(connection)
-                    return self._acknowledged
-            await connection
+                with contextlib.suppress(TimeoutError):
+                    await within(self._clock, CLOSE_S, _over(connection))
+            if connection.done():
+                connection.result()
             return self._acknowledged
         finally:
             await settle(connection)
@@ -321,3 +323,7 @@ class Worker:
 
     def _fits(self, holding: Holding) -> bool:
         return len(self._slots) < self._identity.slots and self._paths.free(holding.assignment.absolute_paths)
+
+
+async def _over(task: asyncio.Future[None]) -> None:
+    await asyncio.wait((task,))

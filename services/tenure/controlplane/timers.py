@@ -69,9 +69,12 @@ class Timers:
 
     def watch(self, job: Job) -> None:
         """Take over what a job waits for; to be called whenever it has changed."""
-        due_us = _next_us(job, self._clock.wall_us())
+        # Most jobs wait for nothing, and this is on the way of every commit.
+        timeless = job.expires_us is None and job.not_before_us is None and job.stop_until_us is None
+        due_us = None if timeless else _next_us(job, self._clock.wall_us())
         if due_us is None:
-            self._armed.pop(job.id, None)
+            if self._armed:
+                self._armed.pop(job.id, None)
         elif due_us <= self._horizon_us:
             self._arm(job.id, due_us)
 

@@ -6,12 +6,12 @@ expired. Repeats of what was accepted before decide nothing and are no error.
 
 from __future__ import annotations
 
-import signal as _signals
 from typing import assert_never
 
 from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused, seconds
+from tenure.domain.failures import NO_REASON, failure_text
 from tenure.domain.job import Job, Lease, evolve
 from tenure.domain.retry import backoff_us, passed_over_us
 from tenure.domain.states import Phase
@@ -21,8 +21,6 @@ MAX_TIME_US = 253_402_300_799_000_000
 
 # An event and when it happened.
 Dated = tuple[int, e.JobEvent]
-
-NO_REASON = "no reason was given"
 
 
 def decide(job: Job, command: c.Command, now_us: int, beat: c.Beat | None = None) -> list[Dated]:
@@ -332,21 +330,3 @@ def _ends_attempt(events: list[e.JobEvent]) -> bool:
     return bool(events) and isinstance(
         events[0], e.AttemptFailed | e.AttemptReleased | e.LeaseExpired | e.JobTerminated | e.AssignmentDeclined
     )
-
-
-def failure_text(command: c.Fail) -> str:
-    """Why an attempt failed, in a few words."""
-    if command.oom:
-        cause = "out of memory"
-    elif command.signal is not None:
-        try:
-            cause = f"signal {command.signal} ({_signals.Signals(command.signal).name})"
-        except ValueError:
-            cause = f"signal {command.signal}"
-    elif command.exit_code is not None:
-        cause = f"exit code {command.exit_code}"
-    else:
-        return command.message or NO_REASON
-    if not command.message or command.message == cause:
-        return cause
-    return f"{cause}: {command.message}"

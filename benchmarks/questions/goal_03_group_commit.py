@@ -1,0 +1,78 @@
+"""Goal 3: what does it bring that commits which come together share a transaction, and what does a lone one pay for it?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from benchmarks.rig.bench import Bench, Case, closed_loop, for_seconds
+from benchmarks.rig.callers import created_event, stored_event_bytes
+from benchmarks.rig.figures import Answer, Claim, Sample, ratios
+from benchmarks.rig.raw_sqlite import RawLog
+from tenure.domain import events as e
+from tenure.domain.job import create
+from tenure.runtime.clock import SystemClock
+from tenure.runtime.ids import Uuid7Ids
+from tenure.store.open import open_store
+from tenure.store.store import Append, Unit
+
+TOGETHER = 64
+SECONDS = 1.5
+
+
+async def ask(bench: Bench) -> Answer:
+    """Commits of one job each through the store's port: one after the other, and 64 at once."""
+    async with bench.scratch() as folder:
+        store = await open_store(f"sqlite://{folder / 'data'}", clock=SystemClock(), on_fatal=_fatal)
+        raw = RawLog(folder / "raw.db")
+        data = stored_event_bytes()
+
+        async def commits(callers: int) -> Sample:
+            units = _units()
+
+            async def call() -> int:
+                await store.commit(next(units))
+                return 1
+
+            return await closed_loop(call, for_seconds(bench.seconds(SECONDS)), in_flight=callers)
+
+        async def insert() -> Sample:
+            return raw.insert(data, 1, bench.seconds(SECONDS))
+
+        found = await bench.interleave(
+            Case("alone", "commits/s", "one caller, one job a commit", lambda: commits(1)),
+            Case("together", "commits/s", f"{TOGETHER} callers, one job a commit", lambda: commits(TOGETHER)),
+            Case("raw", "commits/s", f"raw SQLite, one row of {len(data)} bytes a transaction", insert),
+        )
+        raw.close()
+        await store.close()
+    alone, together, raw_series = found["alone"], found["together"], found["raw"]
+    return Answer(
+        question="Commits together and alone",
+        series=tuple(found.values()),
+        claims=(
+            Claim(goal=3, text=f"{TOGETHER} callers ÷ one", wanted=10.0, found=ratios(together, alone)),
+            Claim(
+                goal=3,
+                text="median of a lone commit ÷ of a raw one",
+                wanted=2.0,
+                at_most=True,
+                found=ratios(alone, raw_series, lambda sample: sample.p50_ms),
+            ),
+        ),
+    )
+
+
+def _units() -> Iterator[Unit]:
+    ids, event = Uuid7Ids(), created_event()
+    while True:
+        job_id, now_us = ids.new(), time.time_ns() // 1000
+        new = e.NewEvent(event_id=ids.new(), time_us=now_us, actor="admin:local", payload=event)
+        append = Append(
+            stream=e.job_stream(job_id), expected_version=0, events=(new,), job=create(job_id, event, now_us)
+        )
+        yield Unit(appends=(append,))
+
+
+def _fatal(error: BaseException) -> None:
+    raise SystemExit(f"the store has failed: {error}")
