@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
+from tenure.agent import strays
+from tenure.agent.cgroup import CgroupParent, find_cgroup_parent
+from tenure.agent.process import LocalCommand, LocalRunner
+from tenure.agent.runner import CommandLine
+from tenure.agent.sync.offload import Inline
 from tenure.runtime.clock import SystemClock
 
-from .bench import Bench, bench_in
+from .bench import PATH, Bench, bench_in
 
 Eventually: TypeAlias = Callable[[Callable[[], object]], Awaitable[None]]
 
@@ -38,3 +44,51 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """A worker's surroundings, and a server that the test plays."""
     async with bench_in(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+async def make(clock: SystemClock) -> AsyncIterator[Callable[..., LocalRunner]]:
+    """Makes runners; whatever they still run at the end is killed."""
+    made: list[Recording] = []
+
+    def new(**options: Any) -> LocalRunner:
+        made.append(Recording(clock=clock, offload=Inline(), path=PATH, **options))
+        return made[-1]
+
+    yield new
+    for runner in made:
+        for command in runner.started:
+            command.kill()
+            await command.wait()
+
+
+class Recording(LocalRunner):
+    """Remembers what it started."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.started: list[LocalCommand] = []
+
+    async def start(self, command: CommandLine) -> LocalCommand:
+        self.started.append(await super().start(command))
+        return self.started[-1]
+
+
+@pytest.fixture(params=["groups", "cgroups"])
+def parent(request: pytest.FixtureRequest) -> Iterator[CgroupParent | None]:
+    if request.param == "groups":
+        yield None
+        return
+    found = find_cgroup_parent(f"tenure-test-{os.getpid()}")
+    if found is None:
+        pytest.skip("cgroup v2 cannot be written here")
+    yield found
+    found.kill_stale()
+    found.remove()
+
+
+@pytest.fixture
+def runner(parent: CgroupParent | None, make: Callable[..., LocalRunner]) -> LocalRunner:
+    """Once with process groups alone, once with cgroups where this machine allows them."""
+    strays.adopt_orphans()
+    return make(cgroups=parent)

@@ -1,114 +1,25 @@
-"""Commands as real processes: what starts, what is told, and that nothing stays behind."""
+"""Commands as real processes: what starts, what is told, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import sys
-import textwrap
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tenure.agent import strays
-from tenure.agent.cgroup import CgroupParent, find_cgroup_parent
-from tenure.agent.guard import Guard
-from tenure.agent.process import LocalCommand, LocalRunner
-from tenure.agent.runner import CommandLine, CommandNotStarted, Exit, Ladder
-from tenure.agent.sync.offload import Inline
+from tenure.agent.process import LocalRunner
+from tenure.agent.runner import CommandNotStarted, Exit, Ladder
 from tenure.runtime.clock import SystemClock
 
+from .commands import line, python, ready
 from .conftest import Eventually
 
 NS = 1_000_000_000
-KEEP = str(Path(sys.executable).parent) + ":/usr/bin:/bin"
 
 pytestmark = pytest.mark.processes
-
-
-@pytest.fixture
-async def make(clock: SystemClock) -> AsyncIterator[Callable[..., LocalRunner]]:
-    """Makes runners; whatever they still run at the end is killed."""
-    made: list[Recording] = []
-
-    def new(**options: Any) -> LocalRunner:
-        made.append(Recording(clock=clock, offload=Inline(), path=KEEP, **options))
-        return made[-1]
-
-    yield new
-    for runner in made:
-        for command in runner.started:
-            command.kill()
-            await command.wait()
-
-
-class Recording(LocalRunner):
-    """Remembers what it started."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.started: list[LocalCommand] = []
-
-    async def start(self, command: CommandLine) -> LocalCommand:
-        self.started.append(await super().start(command))
-        return self.started[-1]
-
-
-@pytest.fixture(params=["groups", "cgroups"])
-def parent(request: pytest.FixtureRequest) -> Iterator[CgroupParent | None]:
-    if request.param == "groups":
-        yield None
-        return
-    found = find_cgroup_parent(f"tenure-test-{os.getpid()}")
-    if found is None:
-        pytest.skip("cgroup v2 cannot be written here")
-    yield found
-    found.kill_stale()
-    found.remove()
-
-
-@pytest.fixture
-def runner(parent: CgroupParent | None, make: Callable[..., LocalRunner]) -> LocalRunner:
-    """Once with process groups alone, once with cgroups where this machine allows them."""
-    strays.adopt_orphans()
-    return make(cgroups=parent)
-
-
-def line(tmp_path: Path, program: str, *arguments: str, **environment: str) -> CommandLine:
-    return CommandLine(
-        name=f"job-{os.urandom(4).hex()}",
-        program=program,
-        arguments=arguments,
-        environment={"PATH": KEEP, "TENURE_JOB_DIR": str(tmp_path), **environment},
-        directory=tmp_path,
-    )
-
-
-def python(tmp_path: Path, code: str, *arguments: str) -> CommandLine:
-    return line(tmp_path, sys.executable, "-c", textwrap.dedent(code), *arguments)
-
-
-def alive(pid: int) -> bool:
-    return any(process.pid == pid and not process.zombie for process in strays.processes())
-
-
-async def pid_in(file: Path, eventually: Eventually) -> int:
-    text = ""
-
-    def written() -> bool:
-        nonlocal text
-        text = file.read_text().strip() if file.exists() else ""
-        return bool(text)
-
-    await eventually(written)
-    return int(text)
-
-
-async def ready(command: LocalCommand, eventually: Eventually) -> None:
-    await eventually(lambda: b"ready" in command.output.tail())
 
 
 async def test_exit_code_and_output(runner: LocalRunner, tmp_path: Path) -> None:
@@ -244,56 +155,6 @@ async def test_a_signal_reaches_the_whole_group(runner: LocalRunner, tmp_path: P
     assert command.output.tail().decode().split() == ["ready", "inner", "outer"]
 
 
-FORKS = """
-import os, sys, time
-if os.fork() == 0:
-    {leave}
-    if os.fork() == 0:
-        open(sys.argv[1], "w").write(str(os.getpid()))
-        time.sleep(600)
-    os._exit(0)
-while not os.path.exists(sys.argv[1]): time.sleep(0.01)
-{end}
-"""
-
-
-@pytest.mark.parametrize("leave", ["pass", "os.setpgid(0, 0)", "os.setsid()"])
-@pytest.mark.parametrize("end", ["pass", "print('ready', flush=True); time.sleep(600)"])
-async def test_no_process_stays_behind(
-    runner: LocalRunner, tmp_path: Path, eventually: Eventually, leave: str, end: str
-) -> None:
-    file = tmp_path / "pid"
-    command = await runner.start(python(tmp_path, FORKS.format(leave=leave, end=end), str(file)))
-    pid = await pid_in(file, eventually)
-    if end != "pass":
-        await ready(command, eventually)
-        command.kill()
-    ended = await command.wait()
-    assert ended.signal == (None if end == "pass" else signal.SIGKILL)
-    assert not alive(pid)
-
-
-async def test_an_orphan_that_hides_its_environment_is_found_when_the_process_is_ours(
-    tmp_path: Path, make: Callable[..., LocalRunner], eventually: Eventually
-) -> None:
-    strays.adopt_orphans()
-    runner = make(owns_process=True)
-    script = "echo $$ > pid; exec sleep 600"
-    command = await runner.start(line(tmp_path, "sh", "-c", f"(setsid env -i /bin/sh -c '{script}' &) ; sleep 0.3"))
-    pid = await pid_in(tmp_path / "pid", eventually)
-    await command.wait()
-    assert not alive(pid)
-
-
-async def test_one_command_does_not_end_another(runner: LocalRunner, tmp_path: Path) -> None:
-    first = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR="/first"))
-    second = await runner.start(line(tmp_path, "true", TENURE_JOB_DIR="/second"))
-    assert (await second.wait()).code == 0
-    assert alive(first.pid)
-    first.kill()
-    assert (await first.wait()).signal == signal.SIGKILL
-
-
 async def test_output_without_end_delays_nobody(runner: LocalRunner, tmp_path: Path) -> None:
     command = await runner.start(line(tmp_path, "yes", "x" * 1000))
     turns = 0
@@ -337,32 +198,6 @@ async def test_out_of_memory_is_told(
     ended = await command.wait()
     assert ended == Exit(code=None, signal=signal.SIGKILL, oom=True)
     assert str(ended) == "ended by SIGKILL (out of memory)"
-
-
-async def test_the_guardian_ends_what_its_agent_left(tmp_path: Path, make: Callable[..., LocalRunner]) -> None:
-    guard = Guard()
-    runner = make(guard=guard)
-    done = await runner.start(line(tmp_path, "true"))
-    await done.wait()
-    left = await runner.start(line(tmp_path, "sleep", "600"))
-    guard.close()
-    assert (await left.wait()).signal == signal.SIGKILL
-
-
-async def test_left_overs_of_an_earlier_agent_are_found_by_their_folder(
-    tmp_path: Path, make: Callable[..., LocalRunner], eventually: Eventually
-) -> None:
-    runner = make()
-    jobs = tmp_path / "jobs"
-    mine = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=str(jobs / "a-1" / "work")))
-    other = await runner.start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=str(tmp_path / "jobs2" / "work")))
-    # A program's environment is there a moment after it was started.
-    await eventually(lambda: strays.job_dir_of(mine.pid) and strays.job_dir_of(other.pid))
-    assert strays.kill_below(jobs) == 1
-    assert (await mine.wait()).signal == signal.SIGKILL
-    assert alive(other.pid)
-    other.kill()
-    await other.wait()
 
 
 def test_a_ladder_leaves_time_for_the_last_upload() -> None:

@@ -1,6 +1,6 @@
 """What every engine promises: one suite, run over each. The names of the tests are the specification.
 
-A subclass gives the fixture `store`, a fresh and empty one. Further parts are in `contract_rows.py`.
+A subclass gives the fixture `store`, a fresh and empty one. The other parts are the files `contract_*.py` beside it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ import pytest
 from tenure.store.memory import MemoryStore
 from tenure.store.store import CommitOutcomeUnknown, StorageFull, Store
 from tests.store.contract import LogContract
-from tests.store.contract_rows import RowsContract
+from tests.store.contract_jobs import JobsContract
+from tests.store.contract_lists import ListsContract
+from tests.store.contract_others import OthersContract
 from tests.store.making import add_jobs
 
 
@@ -22,7 +24,15 @@ class TestLog(LogContract):
     pass
 
 
-class TestRows(RowsContract):
+class TestJobs(JobsContract):
+    pass
+
+
+class TestLists(ListsContract):
+    pass
+
+
+class TestOthers(OthersContract):
     pass
 
 

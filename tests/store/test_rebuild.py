@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -30,7 +31,7 @@ from tests.store.making import (
 from tests.store.opening import opened
 
 
-def dump(directory: Path) -> dict[str, list[object]]:
+def dump(directory: Path) -> dict[str, list[Any]]:
     """All rows of all projections."""
     connection = apsw.Connection(str(directory / "tenure.db"))
     tables = {table: list(connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()) for table in TABLES}
@@ -38,7 +39,7 @@ def dump(directory: Path) -> dict[str, list[object]]:
     return tables
 
 
-def schema(directory: Path) -> list[object]:
+def schema(directory: Path) -> list[Any]:
     connection = apsw.Connection(str(directory / "tenure.db"))
     found = list(connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall())
     connection.close()

@@ -7,7 +7,9 @@ import pytest
 
 from tenure.store.store import Store
 from tests.store.contract import LogContract
-from tests.store.contract_rows import RowsContract
+from tests.store.contract_jobs import JobsContract
+from tests.store.contract_lists import ListsContract
+from tests.store.contract_others import OthersContract
 from tests.store.opening import opened
 
 
@@ -21,5 +23,13 @@ class TestLog(LogContract):
     pass
 
 
-class TestRows(RowsContract):
+class TestJobs(JobsContract):
+    pass
+
+
+class TestLists(ListsContract):
+    pass
+
+
+class TestOthers(OthersContract):
     pass

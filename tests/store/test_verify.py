@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -125,12 +126,7 @@ async def test_an_event_that_is_not_possible_is_found(tmp_path: Path) -> None:
         (final,) = await put(store, ended)
         wrong = append(job, [(final.last_us + SECOND, e.JobExtended(requested_us=SECOND))])
         assert wrong.job is not None
-        late = type(wrong)(
-            stream=wrong.stream,
-            expected_version=2,
-            events=wrong.events,
-            job=type(final)(**{**_fields(final), "version": 3}),
-        )
+        late = replace(wrong, expected_version=2, job=replace(final, version=3))
         await put(store, late)
     assert report_of(tmp_path).problems[0].startswith("position 3: version 3 of stream 1, which has ended")
 
@@ -165,7 +161,3 @@ async def test_at_most_a_hundred_problems_are_told(tmp_path: Path) -> None:
         await add_jobs(store, *(f"j{number}" for number in range(150)))
     damage(tmp_path, "UPDATE jobs SET state = 5")
     assert len(report_of(tmp_path).problems) == 100
-
-
-def _fields(value: object) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__slots__}  # type: ignore[attr-defined]

@@ -312,7 +312,8 @@ class Attempt:
                 self._log.info("finished", outcome="succeeded")
             case Failed():
                 stage = job_pb2.AttemptStage.Name(outcome.stage).removeprefix("ATTEMPT_STAGE_").lower()
-                self._log.info("finished", outcome="failed", stage=stage, why=outcome.message)
+                told = {"exit_code": outcome.exit_code, "signal": outcome.signal, "why": outcome.message}
+                self._log.info("finished", outcome="failed", stage=stage, **{k: v for k, v in told.items() if v})
             case Released():
                 self._log.info("released", why=outcome.reason)
             case Stopped():

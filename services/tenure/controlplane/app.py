@@ -161,10 +161,11 @@ class ControlPlane:
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 await self.workers.drain()
+                self.host.drain()
+                await self.handler.finish()
         except TimeoutError:
             _log.warning("drain_cut_short", seconds=_DRAIN_SECONDS)
         self.host.drain()
-        await self.handler.finish()
         self.host.end_streams()
         await self._server.stop(_STOP_SECONDS)
         self._watches.close()

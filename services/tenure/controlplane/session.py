@@ -29,14 +29,15 @@ Answerer = Callable[["Session", pb.ConnectRequest], Awaitable[bool]]
 class Session:
     """One stream. `worker` says whose."""
 
-    __slots__ = ("_closing", "_ended", "_filled", "_room", "_scope", "call", "id", "outbox", "worker")
+    __slots__ = ("_closing", "_ended", "_idle", "_room", "_scope", "call", "id", "outbox", "worker")
 
     def __init__(self, session_id: str, worker: Worker, call: StreamCall) -> None:
         self.id = session_id
         self.worker = worker
         self.call = call
         self.outbox = Outbox()
-        self._filled = asyncio.Event()
+        # What the writer waits for while nothing is to be sent. No Event: those weigh a kilobyte each.
+        self._idle: asyncio.Future[None] | None = None
         self._room: asyncio.Event | None = None
         self._scope: asyncio.Timeout | None = None
         self._ended: Refused | None = None
@@ -56,7 +57,7 @@ class Session:
                 if await self._read(messages, answer):
                     # What was answered last still goes out.
                     self._closing = True
-                    self._filled.set()
+                    self.flush()
                 else:
                     writer.cancel()
         except TimeoutError:
@@ -75,7 +76,8 @@ class Session:
 
     def flush(self) -> None:
         """Something was put into the outbox."""
-        self._filled.set()
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def refuse(self, reason: Reason, message: str, field: str = "") -> None:
         """Tell the worker that a message of it could not be used."""
@@ -99,8 +101,10 @@ class Session:
 
     async def _write(self) -> None:
         while True:
-            await self._filled.wait()
-            self._filled.clear()
+            if not len(self.outbox) and not self._closing:
+                self._idle = asyncio.get_running_loop().create_future()
+                await self._idle
+                self._idle = None
             for message in self.outbox.take():
                 await self.call.send(message)
             if self._room is not None:

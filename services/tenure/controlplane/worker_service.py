@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import AsyncIterator
 
 from tenure.controlplane.answers import Answers
 from tenure.controlplane.call import BadMessage, Call, Messages, StreamCall
@@ -119,21 +120,25 @@ class WorkerService:
                 SLOW_CONSUMER, DRAINING.
         """
         iterator = aiter(messages)
+        session = self._sessions.open(await self._hello(iterator), call)
+        try:
+            await session.run(iterator, self._answers.answer)
+        finally:
+            self._sessions.close(session)
+
+    async def _hello(self, messages: AsyncIterator[pb.ConnectRequest | BadMessage]) -> pb.Hello:
+        """The first message of a stream."""
         try:
             async with asyncio.timeout(FIRST_MESSAGE_S):
                 await self.loaded.wait()
-                first = await anext(iterator, None)
+                first = await anext(messages, None)
         except TimeoutError:
             raise Refused(Reason.REQUEST_NOT_RECEIVED, "Hello did not arrive in time") from None
         if isinstance(first, BadMessage):
             raise InvalidFields(first.violations)
         if first is None or first.WhichOneof("message") != "hello":
             raise Refused(Reason.HELLO_REQUIRED, "the first message must be Hello", field="hello")
-        session = self._sessions.open(first.hello, call)
-        try:
-            await session.run(iterator, self._answers.answer)
-        finally:
-            self._sessions.close(session)
+        return first.hello
 
     async def browse_workers(self, request: pb.BrowseWorkersRequest, call: Call) -> pb.BrowseWorkersResponse:
         """A page of the workers, by id."""

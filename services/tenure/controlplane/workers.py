@@ -7,7 +7,7 @@ connection. Kept in memory only: after a restart workers introduce themselves ag
 from __future__ import annotations
 
 import posixpath
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ SUSPECT_NS = 10 * MINUTE_NS
 # A process that comes back after another one took its place, so often within a minute, shares its id with that one.
 CLONE_RETURNS = 3
 CLONE_NS = MINUTE_NS
+MAX_HELLOS = 16
 # Workers without a stream that are remembered.
 MAX_GONE = 10_000
 # Ended leases of a worker whose job is remembered, besides four a slot: a report of them may be repeated.
@@ -100,7 +101,7 @@ class Worker:
         self.suspect_until_ns: int | None = None
         self.suspect_until_us: int | None = None
         self._failed_jobs: tuple[str, ...] = ()
-        self._hellos: deque[tuple[int, str]] = deque(maxlen=16)
+        self._hellos: list[tuple[int, str]] = []
         self._quarantine_ns = 0
         self._hello_paths: tuple[str, ...] = ()
         self._hello_leases: set[str] = set()
@@ -152,11 +153,10 @@ class Worker:
         if now_ns < self._quarantine_ns:
             self._quarantine_ns = now_ns + CLONE_NS
             return True
-        while self._hellos and self._hellos[0][0] <= now_ns - MINUTE_NS:
-            self._hellos.popleft()
+        recent = [hello for hello in self._hellos[-MAX_HELLOS:] if hello[0] > now_ns - MINUTE_NS]
+        self._hellos = [*recent, (now_ns, incarnation)]
         before: set[str] = set()
         returns = 0
-        self._hellos.append((now_ns, incarnation))
         for _, one in self._hellos:
             returns += one in before
             before.add(one)
