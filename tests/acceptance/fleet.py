@@ -89,12 +89,16 @@ class Fleet:
         program: str,
         *arguments: str,
         heartbeat_s: float = 1,
+        max_wait_s: float | None = None,
         before: Sequence[tuple[str, str]] = (),
         during: Sequence[tuple[str, str]] = (),
         after: Sequence[tuple[str, str]] = (),
         environment: Mapping[str, str] | None = None,
     ) -> job_pb2.JobSpecification:
-        """A Python program with sync rules: (folder below this test's prefix, folder of the job)."""
+        """A Python program with sync rules: (folder below this test's prefix, folder of the job).
+
+        With `max_wait_s` a file that is written all the time is uploaded that often.
+        """
         specification = job_pb2.JobSpecification(
             queue=self.queue,
             command=sys.executable,
@@ -109,6 +113,9 @@ class Fleet:
         ):
             for folder, local_path in rules:
                 added.add(bucket=BUCKET, prefix=f"{self.queue}/{folder}/", local_path=local_path)
+        if max_wait_s is not None:
+            for rule in specification.sync.during:
+                rule.max_wait.CopyFrom(duration(max_wait_s))
         return specification
 
     async def create(self, specification: job_pb2.JobSpecification) -> str:

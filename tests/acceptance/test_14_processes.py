@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tenure.v1 import job_pb2
 from tests.acceptance.callers import texts_of, type_of
 from tests.acceptance.faulty_store import faulty_store
 from tests.acceptance.fleet import Fleet
@@ -31,6 +32,10 @@ while not (folder / "end").exists():
 """
 
 
+def _writer(fleet: Fleet, folder: Path) -> job_pb2.JobSpecification:
+    return fleet.job(WRITER, str(folder), during=[("state", "state")], max_wait_s=0.3)
+
+
 def _alive(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat")
     try:
@@ -41,7 +46,7 @@ def _alive(pid: int) -> bool:
 
 async def test_scenario_14_lost_worker(fleet: Fleet, tmp_path: Path) -> None:
     first = await fleet.worker("first")
-    job_id = await fleet.create(fleet.job(WRITER, str(tmp_path), during=[("state", "state")]))
+    job_id = await fleet.create(_writer(fleet, tmp_path))
     await fleet.until_attempt(job_id, 1)
     command = int(await fleet.until_file(tmp_path / "pid-1"))
     second = await fleet.worker("second")
@@ -74,7 +79,7 @@ async def test_scenario_15_fencing(fleet: Fleet, tmp_path: Path) -> None:
     with faulty_store(fleet.store.endpoint_url) as own_store:
         async with wire(fleet.server.address) as line:
             old = await fleet.worker("old", faulty=own_store, server_address=line.address)
-            job_id = await fleet.create(fleet.job(WRITER, str(tmp_path), during=[("state", "state")]))
+            job_id = await fleet.create(_writer(fleet, tmp_path))
             await fleet.until_attempt(job_id, 1)
             command = int(await fleet.until_file(tmp_path / "pid-1"))
             await fleet.until_object("state/checkpoint", b"attempt 1")

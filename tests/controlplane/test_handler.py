@@ -233,3 +233,16 @@ async def test_a_job_is_final_once(bench: Bench) -> None:
         executed = await bench.handler.execute([Step(job_id=job_id, command=c.Terminate())], actor="user:user")
         assert [job.phase for job in executed.jobs if isinstance(job, Job)] == [Phase.FINAL]
     assert await bench.payloads(job_id) == ["JobCreated", "JobTerminated"]
+
+
+async def test_queues_are_configured_together_and_a_repeat_changes_nothing(bench: Bench) -> None:
+    request = RequestKey(principal="admin:a", rpc="UpsertQueues", request_id="r", digest=b"1")
+    changes = {"gpu": e.QueueConfigured(), "cpu": e.QueueConfigured(basis=e.Basis.CREATED)}
+    first = await bench.handler.configure_queues(changes, actor="admin:a", request=request)
+    again = await bench.handler.configure_queues(changes, actor="admin:a", request=request)
+    assert (again.repeated, again.position) == (True, first.position)
+    other = RequestKey(principal="admin:a", rpc="UpsertQueues", request_id="r", digest=b"2")
+    with pytest.raises(Refused) as refused:
+        await bench.handler.configure_queues({}, actor="admin:a", request=other)
+    assert refused.value.reason is Reason.REQUEST_ID_REUSED
+    assert await bench.store.load_queues() == bench.handler.queues

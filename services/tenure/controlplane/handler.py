@@ -125,9 +125,23 @@ class Handler:
             return known
         return await self._to_the_end(self._create(created, actor, request, answer))
 
+    async def configure_queues(
+        self, changes: Mapping[str, e.QueueEvent], *, actor: str, request: RequestKey | None = None
+    ) -> Executed:
+        """Append an event to the stream of each named queue that does not say so already: all or none.
+
+        Raises:
+            Refused: VERSION_CONFLICT, REQUEST_ID_REUSED.
+            StoreError: as `Store.commit`.
+        """
+        if request is not None and (known := await self._answered(request)):
+            return known
+        return await self._to_the_end(self._queues.configure(changes, actor=actor, request=request))
+
     async def configure_queue(self, name: str, event: e.QueueEvent, *, actor: str) -> Queue:
-        """Append an event to a queue's stream, unless it says what is so already."""
-        return await self._to_the_end(self._queues.configure(name, event, actor))
+        """`configure_queues` for one queue; returns it."""
+        await self.configure_queues({name: event}, actor=actor)
+        return self.queues[name]
 
     async def get(self, job_id: str) -> Job | None:
         """A job as it is now, or None."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Callable
-
-from google.protobuf.message import Message
 
 from tenure.controlplane.call import Call
 from tenure.controlplane.catalogue import Catalogue
 from tenure.controlplane.convert import job_message
-from tenure.controlplane.handler import Handler, RequestKey, Step, not_found
+from tenure.controlplane.handler import Handler, Step, not_found
 from tenure.controlplane.pages import Pages
 from tenure.controlplane.queries import filter_of, order_of
+from tenure.controlplane.requests import request_key
 from tenure.controlplane.resume import ResumeTokens
 from tenure.controlplane.specification import created, normalise
 from tenure.controlplane.times import from_duration, set_timestamp
@@ -205,15 +203,6 @@ def may_see(identity: Identity) -> Callable[[Job], bool]:
         return origin.created_by == subject or (project != "" and origin.project == project)
 
     return visible
-
-
-def request_key(rpc: str, request: Message, identity: Identity) -> RequestKey | None:
-    """What makes a repeat of this call known, or None when it has no request id."""
-    request_id: str = request.request_id  # type: ignore[attr-defined]
-    if not request_id:
-        return None
-    digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
-    return RequestKey(principal=identity.principal, rpc=rpc, request_id=request_id, digest=digest)
 
 
 def _extended(jobs: list[Job]) -> job_service_pb2.ExtendJobsResponse:

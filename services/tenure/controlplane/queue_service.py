@@ -8,6 +8,7 @@ from tenure.controlplane.call import Call
 from tenure.controlplane.handler import Handler
 from tenure.controlplane.pages import Pages
 from tenure.controlplane.provision import key
+from tenure.controlplane.requests import request_key
 from tenure.controlplane.resume import ResumeTokens
 from tenure.controlplane.times import from_duration, set_duration
 from tenure.domain import events as e
@@ -60,12 +61,14 @@ class QueueService:
     async def upsert_queues(
         self, request: queue_service_pb2.UpsertQueuesRequest, call: Call
     ) -> queue_service_pb2.UpsertQueuesResponse:
-        """Creates or changes queues; all are checked before the first is changed."""
-        changes = self._changes(request.items)
-        for name, configured in changes.items():
-            await self._handler.configure_queue(name, configured, actor=call.identity.principal)
-        position = self._store.head().position
-        return queue_service_pb2.UpsertQueuesResponse(resume_token=await self._resume.make(position))
+        """Creates or changes queues, all or none."""
+        identity = call.identity
+        executed = await self._handler.configure_queues(
+            self._changes(request.items),
+            actor=identity.principal,
+            request=request_key("UpsertQueues", request, identity),
+        )
+        return queue_service_pb2.UpsertQueuesResponse(resume_token=await self._resume.make(executed.position))
 
     async def browse_queues(
         self, request: queue_service_pb2.BrowseQueuesRequest, call: Call

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from tenure.controlplane.changes import Executed, RequestKey, replay, stored_request
 from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
 from tenure.domain.queue import Queue, evolve_queue
 from tenure.runtime.clock import Clock
 from tenure.runtime.ids import Ids
-from tenure.store.store import Append, Conflict, Store, Unit
+from tenure.store.store import Append, Conflict, RequestAnswered, Store, Unit
 
 TRIES = 5
 
@@ -34,37 +35,54 @@ class Queues:
         """Have every change of a queue told to `observer`."""
         self._observers.append(observer)
 
-    async def configure(self, name: str, event: e.QueueEvent, actor: str) -> Queue:
-        """Append an event to a queue's stream, unless it says what is so already.
+    async def configure(
+        self, changes: Mapping[str, e.QueueEvent], *, actor: str, request: RequestKey | None = None
+    ) -> Executed:
+        """Append an event to the stream of each named queue that does not say so already: all or none.
 
         Raises:
-            Refused: VERSION_CONFLICT after five lost races.
+            Refused: VERSION_CONFLICT after five lost races, REQUEST_ID_REUSED.
             StoreError: as `Store.commit`.
         """
         async with self._lock:
             for _ in range(TRIES):
-                before = self.all.get(name)
-                if before is not None and _says_nothing_new(before, event):
-                    return before
-                now_us = max(self._clock.wall_us(), before.last_us if before else 0)
-                after = evolve_queue(before, name, event, now_us)
-                new = e.NewEvent(event_id=self._ids.new(), time_us=now_us, actor=actor, payload=event)
-                append = Append(
+                appends = self._appends(changes, actor)
+                if not appends:
+                    return Executed(position=self._store.head().position)
+                unit = Unit(appends=appends, request=stored_request(request, b"", self._clock.wall_us()))
+                try:
+                    committed = await self._store.commit(unit)
+                except RequestAnswered as known:
+                    assert request is not None
+                    return replay(request, known.answered)
+                except Conflict:
+                    await self.load()
+                    continue
+                for append in appends:
+                    assert append.queue is not None
+                    self.all[append.queue.name] = append.queue
+                    for observer in self._observers:
+                        observer(append.queue)
+                return Executed(position=committed.last)
+        raise Refused(Reason.VERSION_CONFLICT, "other changes of the queue kept coming first; retry")
+
+    def _appends(self, changes: Mapping[str, e.QueueEvent], actor: str) -> tuple[Append, ...]:
+        appends: list[Append] = []
+        for name, event in changes.items():
+            before = self.all.get(name)
+            if before is not None and _says_nothing_new(before, event):
+                continue
+            now_us = max(self._clock.wall_us(), before.last_us if before else 0)
+            new = e.NewEvent(event_id=self._ids.new(), time_us=now_us, actor=actor, payload=event)
+            appends.append(
+                Append(
                     stream=e.queue_stream(name),
                     expected_version=before.version if before else 0,
                     events=(new,),
-                    queue=after,
+                    queue=evolve_queue(before, name, event, now_us),
                 )
-                try:
-                    await self._store.commit(Unit(appends=(append,)))
-                except Conflict:
-                    self.all = await self._store.load_queues()
-                    continue
-                self.all[name] = after
-                for observer in self._observers:
-                    observer(after)
-                return after
-        raise Refused(Reason.VERSION_CONFLICT, "other changes of the queue kept coming first; retry")
+            )
+        return tuple(appends)
 
 
 def _says_nothing_new(queue: Queue, event: e.QueueEvent) -> bool:

@@ -4,7 +4,7 @@ queues.
 An engine keeps these promises; the contract suite (`tests/store/contract.py`) checks each of them:
 
 * `commit` returns only after everything is on disk. Units gather while one commit is in flight and then share one
-  transaction; each unit succeeds or fails alone and as a whole, under a savepoint. A cancelled caller does not stop a
+  transaction; each unit succeeds or fails alone and as a whole. A cancelled caller does not stop a
   commit.
 * Positions are 1, 2, 3 … without gaps, in the order of commits; whoever has read position N never later finds N-1.
 * A stream's versions are 1, 2, 3 …; an append states the version it follows.
