@@ -107,8 +107,9 @@ class MixedLoad:
 
     async def disconnected(self) -> None:
         """Wait until everybody has noticed that the server is gone."""
-        async with asyncio.timeout(30):
-            await asyncio.gather(*self._tasks)
+        _, pending = await asyncio.wait(self._tasks, timeout=45)
+        assert not pending, pending
+        await asyncio.gather(*self._tasks)
         await self.close()
 
     async def quiet(self, address: str) -> None:

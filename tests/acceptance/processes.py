@@ -25,7 +25,7 @@ TENURE = (sys.executable, "-m", "tenure")
 
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """A small environment, with a state folder of its own, for a process of ours."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     home.mkdir(parents=True, exist_ok=True)
     return {**kept, "HOME": str(home), "XDG_STATE_HOME": str(home / "state"), **(more or {})}
 

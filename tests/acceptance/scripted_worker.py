@@ -340,16 +340,21 @@ class ScriptedWorker:
             raise StreamOver(f"worker {self.id}: the stream has ended") from None
 
     async def _read(self, call: grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse]) -> None:
+        ended = grpc.StatusCode.UNKNOWN
         try:
             while (message := await call.read()) is not grpc.aio.EOF:
                 assert isinstance(message, ConnectResponse)
                 self.heard.append(message)
                 self.assigned.extend(message.assignments.items)
                 self._news.set()
-            self.ended = await call.code()
+            ended = await call.code()
         except grpc.aio.AioRpcError as error:
-            self.ended = error.code()
-        self._news.set()
+            ended = error.code()
+        except asyncio.InvalidStateError:
+            ended = await call.code()
+        finally:
+            self.ended = ended
+            self._news.set()
 
 
 ItemT = TypeVar("ItemT", worker_service_pb2.AcceptAck.Item, worker_service_pb2.HeartbeatAck.Item)

@@ -23,8 +23,7 @@ from tenure.agent.workdir import AttemptFolder, WorkDir
 from tenure.agent.worker import Worker, WorkerIdentity
 from tenure.runtime.clock import SystemClock
 from tenure.v1 import job_pb2
-
-from .fake_server import FakeServer
+from tests.agent.fake_server import FakeServer
 
 PATH = f"{Path(sys.executable).parent}:/usr/bin:/bin"
 BUCKET = "bucket"

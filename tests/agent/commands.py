@@ -10,8 +10,7 @@ from pathlib import Path
 from tenure.agent import strays
 from tenure.agent.process import LocalCommand
 from tenure.agent.runner import CommandLine
-
-from .conftest import Eventually
+from tests.agent.conftest import Eventually
 
 KEEP = str(Path(sys.executable).parent) + ":/usr/bin:/bin"
 

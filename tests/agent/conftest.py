@@ -16,8 +16,7 @@ from tenure.agent.process import LocalCommand, LocalRunner
 from tenure.agent.runner import CommandLine
 from tenure.agent.sync.offload import Inline
 from tenure.runtime.clock import SystemClock
-
-from .bench import PATH, Bench, bench_in
+from tests.agent.bench import PATH, Bench, bench_in
 
 Eventually: TypeAlias = Callable[[Callable[[], object]], Awaitable[None]]
 

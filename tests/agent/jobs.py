@@ -6,10 +6,9 @@ import sys
 
 from tenure.v1 import job_pb2
 from tenure.v1 import worker_service_pb2 as pb
-
-from .bench import BUCKET, Bench
-from .conftest import Eventually
-from .fake_server import Session, assignment, span
+from tests.agent.bench import BUCKET, Bench
+from tests.agent.conftest import Eventually
+from tests.agent.fake_server import Session, assignment, span
 
 # Writes ck/n every 10 ms; after SIGINT it writes what it has come to once more and exits with 0.
 SAVES = """

@@ -16,9 +16,8 @@ import pytest
 
 from tenure.agent import strays
 from tenure.runtime.clock import SystemClock
-
-from .conftest import Eventually
-from .fake_server import FakeServer, Session, assignment
+from tests.agent.conftest import Eventually
+from tests.agent.fake_server import FakeServer, Session, assignment
 
 pytestmark = pytest.mark.processes
 

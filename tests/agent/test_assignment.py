@@ -10,8 +10,7 @@ from google.protobuf.struct_pb2 import ListValue, NullValue, Struct, Value
 from tenure.agent.assignment import AssignmentUnusable, decode
 from tenure.v1 import job_pb2
 from tenure.v1 import worker_service_pb2 as pb
-
-from .fake_server import assignment, span
+from tests.agent.fake_server import assignment, span
 
 NS = 1_000_000_000
 

@@ -13,10 +13,9 @@ from tenure.agent import strays
 from tenure.agent.sync.retry import SyncRefused, SyncUnreachable
 from tenure.v1 import job_pb2
 from tenure.v1 import worker_service_pb2 as pb
-
-from .bench import BUCKET, Bench, PlayedCopying
-from .conftest import Eventually
-from .fake_server import LOST, assignment, instant, span
+from tests.agent.bench import BUCKET, Bench, PlayedCopying
+from tests.agent.conftest import Eventually
+from tests.agent.fake_server import LOST, assignment, instant, span
 
 pytestmark = pytest.mark.processes
 

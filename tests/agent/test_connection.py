@@ -9,11 +9,10 @@ import pytest
 
 from tenure.agent.connection import ConnectionRefused
 from tenure.v1 import worker_service_pb2 as pb
-
-from .bench import Bench, PlayedCopying
-from .conftest import Eventually
-from .fake_server import LOST, assignment
-from .jobs import saving, up, welcomed
+from tests.agent.bench import Bench, PlayedCopying
+from tests.agent.conftest import Eventually
+from tests.agent.fake_server import LOST, assignment
+from tests.agent.jobs import saving, up, welcomed
 
 pytestmark = pytest.mark.processes
 

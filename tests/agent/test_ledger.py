@@ -10,8 +10,7 @@ from tenure.agent.ledger import IDLE_BEAT_NS, NS, RESEND_NS, Ledger
 from tenure.agent.outcome import Failed, Released, StopCause, Stopped, Succeeded
 from tenure.v1 import errors_pb2, job_pb2
 from tenure.v1 import worker_service_pb2 as pb
-
-from .fake_server import HELD, LOST, assignment, instant, span
+from tests.agent.fake_server import HELD, LOST, assignment, instant, span
 
 
 class Book:

@@ -13,9 +13,8 @@ import pytest
 from tenure.agent.process import LocalRunner
 from tenure.agent.runner import CommandNotStarted, Exit, Ladder
 from tenure.runtime.clock import SystemClock
-
-from .commands import line, python, ready
-from .conftest import Eventually
+from tests.agent.commands import line, python, ready
+from tests.agent.conftest import Eventually
 
 NS = 1_000_000_000
 

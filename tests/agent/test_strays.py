@@ -11,9 +11,8 @@ import pytest
 from tenure.agent import strays
 from tenure.agent.guard import Guard
 from tenure.agent.process import LocalRunner
-
-from .commands import alive, line, pid_in, python, ready
-from .conftest import Eventually
+from tests.agent.commands import alive, line, pid_in, python, ready
+from tests.agent.conftest import Eventually
 
 NS = 1_000_000_000
 

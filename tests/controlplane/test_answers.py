@@ -114,6 +114,22 @@ async def test_an_assignment_not_accepted_in_time_is_taken_back() -> None:
         assert (job.num_failures, job.num_interruptions) == (0, 0)
 
 
+async def test_accepting_too_late_is_lost_even_before_anybody_has_noticed() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        plane.clock.freeze(9.999999)
+        other = FakeWorker(plane, "b")
+        await other.connect()
+        plane.clock.freeze(0.000001)
+        assert [item.state for item in await worker.accept(one.lease_id)] == [LOST]
+        await plane.clock.advance(0)
+        assert len(other.assignments) == 1
+
+
 async def test_accepting_twice_is_held_twice() -> None:
     async with Plane() as plane:
         worker = FakeWorker(plane, "a")

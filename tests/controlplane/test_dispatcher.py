@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -321,15 +322,33 @@ async def test_a_full_disk_pauses_and_loses_nothing() -> None:
         assert [one.job_id for one in worker.assignments] == job_ids[:2]
 
 
-async def test_a_stream_that_ends_during_the_commit_gets_nothing_and_the_job_goes_on() -> None:
-    async with Plane() as plane:
+class SlowDisk:
+    """Flushes while `open` is set."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def flush(self, events: int) -> None:
+        await self.open.wait()
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_a_stream_that_ends_during_the_commit_gets_nothing_and_the_job_goes_on(comes_back: bool) -> None:
+    disk = SlowDisk()
+    async with Plane(store=MemoryStore(disk=disk)) as plane:
+        [job_id] = await plane.create()
+        disk.open.clear()
         gone, here = FakeWorker(plane, "gone"), FakeWorker(plane, "here")
         await gone.connect()
-        [job_id] = await plane.create()
-        gone.stream.put(None)
+        await gone.vanish()
+        if comes_back:
+            await gone.connect()
+        disk.open.set()
         await plane.settle()
+        assert await plane.types(job_id) == ["JobCreated", "JobAssigned", "AssignmentDeclined"]
+        assert gone.assignments == []
         await here.connect()
-        await plane.clock.advance(10)
         assert [one.job_id for one in here.assignments] == [job_id]
         job = await plane.job(job_id)
         assert (job.num_failures, job.num_interruptions) == (0, 0)

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
+
+from tenure.controlplane.changes import Executed, Step
 from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.domain.states import Phase
@@ -157,3 +162,27 @@ async def test_a_terminate_that_wins_makes_the_report_lost() -> None:
         [ack] = [item for message in worker.call.sent for item in message.report_ack.items][1:]
         assert (await plane.job(job_id)).outcome is e.Outcome.CANCELLED
         assert ack.state == LOST
+
+
+async def test_a_command_does_not_begin_when_its_job_ends_right_after_started_was_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        [job_id] = await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.accept(one.lease_id)
+        execute = plane.handler.execute
+
+        async def overtaken(steps: Sequence[Step], *, actor: str, partial: bool = False) -> Executed:
+            executed = await execute(steps, actor=actor, partial=partial)
+            if isinstance(steps[0].command, c.Start):
+                await plane.do(job_id, c.Terminate())
+            return executed
+
+        monkeypatch.setattr(plane.handler, "execute", overtaken)
+        [ack] = await worker.report(started(one.lease_id))
+        assert await plane.types(job_id) == ["JobCreated", "JobAssigned", "JobStarted", "JobTerminated"]
+        assert (ack.state, ack.error) == (LOST, errors_pb2.ERROR_REASON_LEASE_LOST)

@@ -37,8 +37,8 @@ def main() -> None:
 
 
 def remove(parent: str) -> None:
-    """Remove the cgroups in a folder and the folder, as soon as what was killed in them is gone; within 2 s."""
-    for _ in range(100):
+    """Remove the cgroups in a folder and the folder, as soon as what was killed in them is gone; within 10 s."""
+    for _ in range(500):
         with contextlib.suppress(OSError):
             for entry in [each.path for each in os.scandir(parent) if each.is_dir()]:
                 os.rmdir(entry)

@@ -1,4 +1,4 @@
-"""What a worker says, carried out and answered: accepting, declining, beating, leaving.
+"""What a worker says, carried out and answered: accepting, declining, beating, growing, leaving.
 
 Reports of what became of attempts are in `reports`.
 """
@@ -64,6 +64,8 @@ class Answers:
                 await self._reports.answer(session, message.report)
             case "decline":
                 await self._decline(session, message.decline)
+            case "capacity":
+                self._workers.resize(session.worker, message.capacity.slots)
             case "goodbye":
                 self._goodbye(session, message.goodbye)
                 return False

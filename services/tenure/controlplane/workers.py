@@ -273,6 +273,13 @@ class Workers:
             self._place(worker)
             self.on_room(worker)
 
+    def resize(self, worker: Worker, slots: int) -> None:
+        """The worker runs so many attempts at once; with fewer than it holds, those it holds go on."""
+        worker.slots = slots
+        self._place(worker)
+        if worker.available:
+            self.on_room(worker)
+
     def drain(self, worker: Worker) -> None:
         """The worker gets no more jobs on this stream."""
         worker.draining = True

@@ -101,8 +101,8 @@ class SqliteStore:
         self._waiting += prepared.size
         future: asyncio.Future[Committed] = self._loop.create_future()
         self._writer.put(Work(prepared, future))
-        # The commit goes on when its caller is cancelled.
-        return await asyncio.shield(future)
+        # A caller that is cancelled cancels its future and nothing else: the commit goes on.
+        return await future
 
     def _deliver(self, done: Done) -> None:
         """In the writer's thread: hand over to the loop."""
@@ -150,7 +150,7 @@ class SqliteStore:
     async def _errand(self, run: Callable[[apsw.Connection], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
         self._writer.put(Errand(run, future))
-        return await asyncio.shield(future)
+        return await future
 
     async def _scan(self, read: Callable[[Reads], T]) -> T:
         """Read in a reader's thread."""

@@ -46,6 +46,9 @@ REMEMBERED = 16_384
 RequestKey = tuple[str, str, str]
 
 
+# A stream as this transaction has it, and the append that changed it last.
+Touched = tuple[StreamRow, PreparedAppend]
+
 _NEW = StreamRow(0, 0)
 
 
@@ -69,9 +72,8 @@ class Applier:
 
     def _reset(self) -> None:
         # What this group changes: streams, events, requests and live specifications.
-        self._touched: dict[str, StreamRow] = {}
+        self._touched: dict[str, Touched] = {}
         self._before: dict[str, StreamRow] = {}
-        self._appends: dict[str, PreparedAppend] = {}
         self._links: list[tuple[int, int, int, int, int, bytes]] = []
         self._requests: dict[RequestKey, tuple[AnsweredRequest, int]] = {}
         self._twins: dict[int, list[Origin]] = {}
@@ -108,7 +110,7 @@ class Applier:
         """The transaction is on disk."""
         self.position, self.hash = staged.position, staged.hash
         known = self._known
-        for stream, state in self._touched.items():
+        for stream, (state, _) in self._touched.items():
             known.pop(stream, None)
             if state.columns is None or state.columns.live:
                 known[stream] = state
@@ -131,13 +133,11 @@ class Applier:
         first = self.position + len(self._links) + 1
         position = first
         links: list[tuple[int, int, int, int, int, bytes]] = []
-        touched: dict[str, StreamRow] = {}
-        appends: dict[str, PreparedAppend] = {}
+        touched: dict[str, Touched] = {}
         fresh: dict[int, list[Origin]] = {}
         for index, append in enumerate(prepared.appends):
             stream = append.stream
-            state = touched.get(stream) or self._state(stream, append.expected_version)
-            number, version, marks = state.number, state.version, state.marks
+            number, version, _, marks = self._state(stream, append.expected_version, touched)
             if version != append.expected_version:
                 raise Conflict(stream, append.expected_version, version)
             if version == 0:
@@ -152,10 +152,8 @@ class Applier:
                 links.append((position, number, version, type_number, time_us, data))
                 marks = mark(marks, version, kind)
                 position += 1
-            touched[stream] = StreamRow(number, version, append.columns, marks)
-            appends[stream] = append
+            touched[stream] = StreamRow(number, version, append.columns, marks), append
         self._merge(touched, fresh)
-        self._appends.update(appends)
         self._links += links
         committed = Committed(first=first, last=position - 1)
         if request is not None and key is not None:
@@ -163,16 +161,19 @@ class Applier:
             self._requests[key] = answered, request.at_us
         return committed
 
-    def _merge(self, touched: dict[str, StreamRow], fresh: dict[int, list[Origin]]) -> None:
+    def _merge(self, touched: dict[str, Touched], fresh: dict[int, list[Origin]]) -> None:
         for twin, origins in fresh.items():
             self._twins.setdefault(twin, []).extend(origins)
-        for stream, state in touched.items():
+        for stream in touched:
             if stream not in self._touched:
                 self._before[stream] = self._known.get(stream, _NEW)
-            self._touched[stream] = state
+        self._touched.update(touched)
 
-    def _state(self, stream: str, expected_version: int) -> StreamRow:
-        state = self._touched.get(stream) or self._known.get(stream)
+    def _state(self, stream: str, expected_version: int, touched: dict[str, Touched]) -> StreamRow:
+        changed = touched.get(stream) or self._touched.get(stream)
+        if changed is not None:
+            return changed[0]
+        state = self._known.get(stream)
         if state is None:
             if expected_version == 0 and not self._careful:
                 return _NEW
@@ -187,12 +188,12 @@ class Applier:
         index: int,
         wanted: Origin,
         twin: int,
-        touched: dict[str, StreamRow],
+        touched: dict[str, Touched],
         fresh: dict[int, list[Origin]],
     ) -> None:
         def is_live(stream: str) -> bool:
-            state = touched.get(stream) or self._touched.get(stream)
-            return state is None or state.columns is None or state.columns.live
+            changed = touched.get(stream) or self._touched.get(stream)
+            return changed is None or changed[0].columns is None or changed[0].columns.live
 
         for origin in (*find_twins(self._connection, twin), *self._twins.get(twin, ()), *fresh.get(twin, ())):
             if are_twins(origin, wanted) and is_live(e.job_stream(origin.id)):
@@ -221,8 +222,7 @@ class Applier:
         jobs: list[Row] = []
         updates: dict[int, list[Row]] = {}
         queues: list[Row] = []
-        for stream, state in self._touched.items():
-            append = self._appends[stream]
+        for stream, (state, append) in self._touched.items():
             if append.job is None:
                 queues.append((stream.partition("/")[2], state.number, state.version, append.fold))
                 continue

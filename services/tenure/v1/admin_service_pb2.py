@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtenure/v1/admin_service.proto\x12\ttenure.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x01\n\x05Token\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\x04role\x18\x02 \x01(\x0e\x32\x0f.tenure.v1.RoleR\x04role\x12\x18\n\x07subject\x18\x03 \x01(\tR\x07subject\x12\x18\n\x07project\x18\x04 \x01(\tR\x07project\x12\x16\n\x06queues\x18\x05 \x03(\tR\x06queues\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nrevoked_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trevokedAt\"\x9a\x02\n\x12\x43reateTokenRequest\x12/\n\x04role\x18\x01 \x01(\x0e\x32\x0f.tenure.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04role\x12\x43\n\x07subject\x18\x02 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$R\x07subject\x12\x45\n\x07project\x18\x03 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\x07project\x12G\n\x06queues\x18\x04 \x03(\tB/\xbaH,\x92\x01)\x10@\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\x06queues\"U\n\x13\x43reateTokenResponse\x12&\n\x05token\x18\x01 \x01(\x0b\x32\x10.tenure.v1.TokenR\x05token\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"d\n\x13\x42rowseTokensRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08R\tpageToken\"h\n\x14\x42rowseTokensResponse\x12(\n\x06tokens\x18\x01 \x03(\x0b\x32\x10.tenure.v1.TokenR\x06tokens\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"/\n\x12RevokeTokenRequest\x12\x19\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x15\n\x13RevokeTokenResponse\"\x12\n\x10VerifyLogRequest\"s\n\x11VerifyLogResponse\x12\x0e\n\x02ok\x18\x01 \x01(\x08R\x02ok\x12\x1a\n\x08position\x18\x02 \x01(\x03R\x08position\x12\x16\n\x06\x65vents\x18\x03 \x01(\x03R\x06\x65vents\x12\x1a\n\x08problems\x18\x04 \x03(\tR\x08problems\"4\n\x12\x42\x61\x63kupStoreRequest\x12\x1e\n\x04path\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80 R\x04path\"G\n\x13\x42\x61\x63kupStoreResponse\x12\x1a\n\x08position\x18\x01 \x01(\x03R\x08position\x12\x14\n\x05\x62ytes\x18\x02 \x01(\x03R\x05\x62ytes\"\x16\n\x14RetrieveStoreRequest\"\xc1\x01\n\x15RetrieveStoreResponse\x12\x16\n\x06\x65ngine\x18\x01 \x01(\tR\x06\x65ngine\x12\x15\n\x06log_id\x18\x02 \x01(\tR\x05logId\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x1a\n\x08position\x18\x04 \x01(\x03R\x08position\x12\x1d\n\nchain_hash\x18\x05 \x01(\x0cR\tchainHash\x12(\n\x10read_only_reason\x18\x06 \x01(\tR\x0ereadOnlyReason\"\xa0\x01\n\x0fStopJobsRequest\x12\x1d\n\x03ids\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x03ids\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08R\x06reason\x12J\n\nrequest_id\x18\x03 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\trequestId\"5\n\x10StopJobsResponse\x12!\n\x0cresume_token\x18\x01 \x01(\tR\x0bresumeToken*L\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x0f\n\x0bROLE_WORKER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32\xaa\x04\n\x0c\x41\x64minService\x12L\n\x0b\x43reateToken\x12\x1d.tenure.v1.CreateTokenRequest\x1a\x1e.tenure.v1.CreateTokenResponse\x12O\n\x0c\x42rowseTokens\x12\x1e.tenure.v1.BrowseTokensRequest\x1a\x1f.tenure.v1.BrowseTokensResponse\x12L\n\x0bRevokeToken\x12\x1d.tenure.v1.RevokeTokenRequest\x1a\x1e.tenure.v1.RevokeTokenResponse\x12\x46\n\tVerifyLog\x12\x1b.tenure.v1.VerifyLogRequest\x1a\x1c.tenure.v1.VerifyLogResponse\x12L\n\x0b\x42\x61\x63kupStore\x12\x1d.tenure.v1.BackupStoreRequest\x1a\x1e.tenure.v1.BackupStoreResponse\x12R\n\rRetrieveStore\x12\x1f.tenure.v1.RetrieveStoreRequest\x1a .tenure.v1.RetrieveStoreResponse\x12\x43\n\x08StopJobs\x12\x1a.tenure.v1.StopJobsRequest\x1a\x1b.tenure.v1.StopJobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtenure/v1/admin_service.proto\x12\ttenure.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x01\n\x05Token\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\x04role\x18\x02 \x01(\x0e\x32\x0f.tenure.v1.RoleR\x04role\x12\x18\n\x07subject\x18\x03 \x01(\tR\x07subject\x12\x18\n\x07project\x18\x04 \x01(\tR\x07project\x12\x16\n\x06queues\x18\x05 \x03(\tR\x06queues\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x39\n\nrevoked_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trevokedAt\"\x9a\x02\n\x12\x43reateTokenRequest\x12/\n\x04role\x18\x01 \x01(\x0e\x32\x0f.tenure.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04role\x12\x43\n\x07subject\x18\x02 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$R\x07subject\x12\x45\n\x07project\x18\x03 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\x07project\x12G\n\x06queues\x18\x04 \x03(\tB/\xbaH,\x92\x01)\x10@\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\x06queues\"U\n\x13\x43reateTokenResponse\x12&\n\x05token\x18\x01 \x01(\x0b\x32\x10.tenure.v1.TokenR\x05token\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"d\n\x13\x42rowseTokensRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08R\tpageToken\"h\n\x14\x42rowseTokensResponse\x12(\n\x06tokens\x18\x01 \x03(\x0b\x32\x10.tenure.v1.TokenR\x06tokens\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"/\n\x12RevokeTokenRequest\x12\x19\n\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x15\n\x13RevokeTokenResponse\"\x12\n\x10VerifyLogRequest\"s\n\x11VerifyLogResponse\x12\x0e\n\x02ok\x18\x01 \x01(\x08R\x02ok\x12\x1a\n\x08position\x18\x02 \x01(\x03R\x08position\x12\x16\n\x06\x65vents\x18\x03 \x01(\x03R\x06\x65vents\x12\x1a\n\x08problems\x18\x04 \x03(\tR\x08problems\"4\n\x12\x42\x61\x63kupStoreRequest\x12\x1e\n\x04path\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80 R\x04path\"G\n\x13\x42\x61\x63kupStoreResponse\x12\x1a\n\x08position\x18\x01 \x01(\x03R\x08position\x12\x14\n\x05\x62ytes\x18\x02 \x01(\x03R\x05\x62ytes\"\x16\n\x14RetrieveStoreRequest\"\xc1\x01\n\x15RetrieveStoreResponse\x12\x16\n\x06\x65ngine\x18\x01 \x01(\tR\x06\x65ngine\x12\x15\n\x06log_id\x18\x02 \x01(\tR\x05logId\x12\x14\n\x05\x65poch\x18\x03 \x01(\x03R\x05\x65poch\x12\x1a\n\x08position\x18\x04 \x01(\x03R\x08position\x12\x1d\n\nchain_hash\x18\x05 \x01(\x0cR\tchainHash\x12(\n\x10read_only_reason\x18\x06 \x01(\tR\x0ereadOnlyReason\"\xa0\x01\n\x0fStopJobsRequest\x12\x1d\n\x03ids\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x03ids\x12\"\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08R\x06reason\x12J\n\nrequest_id\x18\x03 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\trequestId\"5\n\x10StopJobsResponse\x12!\n\x0cresume_token\x18\x01 \x01(\tR\x0bresumeToken*L\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x0f\n\x0bROLE_WORKER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32\xd5\x05\n\x0c\x41\x64minService\x12\x63\n\x0b\x43reateToken\x12\x1d.tenure.v1.CreateTokenRequest\x1a\x1e.tenure.v1.CreateTokenResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/v1/tokens:\x01*\x12\x63\n\x0c\x42rowseTokens\x12\x1e.tenure.v1.BrowseTokensRequest\x1a\x1f.tenure.v1.BrowseTokensResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/tokens\x12\x65\n\x0bRevokeToken\x12\x1d.tenure.v1.RevokeTokenRequest\x1a\x1e.tenure.v1.RevokeTokenResponse\"\x17\x82\xd3\xe4\x93\x02\x11*\x0f/v1/tokens/{id}\x12\x63\n\tVerifyLog\x12\x1b.tenure.v1.VerifyLogRequest\x1a\x1c.tenure.v1.VerifyLogResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/store:verify:\x01*\x12i\n\x0b\x42\x61\x63kupStore\x12\x1d.tenure.v1.BackupStoreRequest\x1a\x1e.tenure.v1.BackupStoreResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/store:backup:\x01*\x12\x65\n\rRetrieveStore\x12\x1f.tenure.v1.RetrieveStoreRequest\x1a .tenure.v1.RetrieveStoreResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/store\x12]\n\x08StopJobs\x12\x1a.tenure.v1.StopJobsRequest\x1a\x1b.tenure.v1.StopJobsResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/jobs:stop:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,38 +55,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STOPJOBSREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\007r\005\020\001(\200\010'
   _globals['_STOPJOBSREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_STOPJOBSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$'
-  _globals['_ROLE']._serialized_start=1688
-  _globals['_ROLE']._serialized_end=1764
-  _globals['_TOKEN']._serialized_start=78
-  _globals['_TOKEN']._serialized_end=332
-  _globals['_CREATETOKENREQUEST']._serialized_start=335
-  _globals['_CREATETOKENREQUEST']._serialized_end=617
-  _globals['_CREATETOKENRESPONSE']._serialized_start=619
-  _globals['_CREATETOKENRESPONSE']._serialized_end=704
-  _globals['_BROWSETOKENSREQUEST']._serialized_start=706
-  _globals['_BROWSETOKENSREQUEST']._serialized_end=806
-  _globals['_BROWSETOKENSRESPONSE']._serialized_start=808
-  _globals['_BROWSETOKENSRESPONSE']._serialized_end=912
-  _globals['_REVOKETOKENREQUEST']._serialized_start=914
-  _globals['_REVOKETOKENREQUEST']._serialized_end=961
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=963
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=984
-  _globals['_VERIFYLOGREQUEST']._serialized_start=986
-  _globals['_VERIFYLOGREQUEST']._serialized_end=1004
-  _globals['_VERIFYLOGRESPONSE']._serialized_start=1006
-  _globals['_VERIFYLOGRESPONSE']._serialized_end=1121
-  _globals['_BACKUPSTOREREQUEST']._serialized_start=1123
-  _globals['_BACKUPSTOREREQUEST']._serialized_end=1175
-  _globals['_BACKUPSTORERESPONSE']._serialized_start=1177
-  _globals['_BACKUPSTORERESPONSE']._serialized_end=1248
-  _globals['_RETRIEVESTOREREQUEST']._serialized_start=1250
-  _globals['_RETRIEVESTOREREQUEST']._serialized_end=1272
-  _globals['_RETRIEVESTORERESPONSE']._serialized_start=1275
-  _globals['_RETRIEVESTORERESPONSE']._serialized_end=1468
-  _globals['_STOPJOBSREQUEST']._serialized_start=1471
-  _globals['_STOPJOBSREQUEST']._serialized_end=1631
-  _globals['_STOPJOBSRESPONSE']._serialized_start=1633
-  _globals['_STOPJOBSRESPONSE']._serialized_end=1686
-  _globals['_ADMINSERVICE']._serialized_start=1767
-  _globals['_ADMINSERVICE']._serialized_end=2321
+  _globals['_ADMINSERVICE'].methods_by_name['CreateToken']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['CreateToken']._serialized_options = b'\202\323\344\223\002\017\"\n/v1/tokens:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['BrowseTokens']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['BrowseTokens']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/tokens'
+  _globals['_ADMINSERVICE'].methods_by_name['RevokeToken']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['RevokeToken']._serialized_options = b'\202\323\344\223\002\021*\017/v1/tokens/{id}'
+  _globals['_ADMINSERVICE'].methods_by_name['VerifyLog']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['VerifyLog']._serialized_options = b'\202\323\344\223\002\025\"\020/v1/store:verify:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['BackupStore']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['BackupStore']._serialized_options = b'\202\323\344\223\002\025\"\020/v1/store:backup:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['RetrieveStore']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['RetrieveStore']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/store'
+  _globals['_ADMINSERVICE'].methods_by_name['StopJobs']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['StopJobs']._serialized_options = b'\202\323\344\223\002\022\"\r/v1/jobs:stop:\001*'
+  _globals['_ROLE']._serialized_start=1718
+  _globals['_ROLE']._serialized_end=1794
+  _globals['_TOKEN']._serialized_start=108
+  _globals['_TOKEN']._serialized_end=362
+  _globals['_CREATETOKENREQUEST']._serialized_start=365
+  _globals['_CREATETOKENREQUEST']._serialized_end=647
+  _globals['_CREATETOKENRESPONSE']._serialized_start=649
+  _globals['_CREATETOKENRESPONSE']._serialized_end=734
+  _globals['_BROWSETOKENSREQUEST']._serialized_start=736
+  _globals['_BROWSETOKENSREQUEST']._serialized_end=836
+  _globals['_BROWSETOKENSRESPONSE']._serialized_start=838
+  _globals['_BROWSETOKENSRESPONSE']._serialized_end=942
+  _globals['_REVOKETOKENREQUEST']._serialized_start=944
+  _globals['_REVOKETOKENREQUEST']._serialized_end=991
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=993
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1014
+  _globals['_VERIFYLOGREQUEST']._serialized_start=1016
+  _globals['_VERIFYLOGREQUEST']._serialized_end=1034
+  _globals['_VERIFYLOGRESPONSE']._serialized_start=1036
+  _globals['_VERIFYLOGRESPONSE']._serialized_end=1151
+  _globals['_BACKUPSTOREREQUEST']._serialized_start=1153
+  _globals['_BACKUPSTOREREQUEST']._serialized_end=1205
+  _globals['_BACKUPSTORERESPONSE']._serialized_start=1207
+  _globals['_BACKUPSTORERESPONSE']._serialized_end=1278
+  _globals['_RETRIEVESTOREREQUEST']._serialized_start=1280
+  _globals['_RETRIEVESTOREREQUEST']._serialized_end=1302
+  _globals['_RETRIEVESTORERESPONSE']._serialized_start=1305
+  _globals['_RETRIEVESTORERESPONSE']._serialized_end=1498
+  _globals['_STOPJOBSREQUEST']._serialized_start=1501
+  _globals['_STOPJOBSREQUEST']._serialized_end=1661
+  _globals['_STOPJOBSRESPONSE']._serialized_start=1663
+  _globals['_STOPJOBSRESPONSE']._serialized_end=1716
+  _globals['_ADMINSERVICE']._serialized_start=1797
+  _globals['_ADMINSERVICE']._serialized_end=2522
 # @@protoc_insertion_point(module_scope)

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from tenure.events.v1 import event_pb2 as tenure_dot_events_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtenure/v1/event_service.proto\x12\ttenure.v1\x1a\x1ctenure/events/v1/event.proto\"t\n\x0b\x45ventFilter\x12\"\n\x07job_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\x06jobIds\x12!\n\x06queues\x18\x02 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\x06queues\x12\x1e\n\x05types\x18\x03 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@R\x05types\"\xd7\x01\n\x11ReadEventsRequest\x12.\n\x0e\x61\x66ter_position\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterPosition\x12+\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x04R\x0bresumeToken\x12.\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x16.tenure.v1.EventFilterR\x06\x66ilter\x12\x16\n\x06\x66ollow\x18\x04 \x01(\x08R\x06\x66ollow\x12\x1d\n\x05limit\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05limit\"\x84\x01\n\x12ReadEventsResponse\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tenure.events.v1.EventR\x06\x65vents\x12\x1a\n\x08position\x18\x02 \x01(\x03R\x08position\x12!\n\x0cresume_token\x18\x03 \x01(\tR\x0bresumeToken2[\n\x0c\x45ventService\x12K\n\nReadEvents\x12\x1c.tenure.v1.ReadEventsRequest\x1a\x1d.tenure.v1.ReadEventsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtenure/v1/event_service.proto\x12\ttenure.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1ctenure/events/v1/event.proto\"t\n\x0b\x45ventFilter\x12\"\n\x07job_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\x06jobIds\x12!\n\x06queues\x18\x02 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\x06queues\x12\x1e\n\x05types\x18\x03 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@R\x05types\"\xd7\x01\n\x11ReadEventsRequest\x12.\n\x0e\x61\x66ter_position\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterPosition\x12+\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x04R\x0bresumeToken\x12.\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x16.tenure.v1.EventFilterR\x06\x66ilter\x12\x16\n\x06\x66ollow\x18\x04 \x01(\x08R\x06\x66ollow\x12\x1d\n\x05limit\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05limit\"\x84\x01\n\x12ReadEventsResponse\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tenure.events.v1.EventR\x06\x65vents\x12\x1a\n\x08position\x18\x02 \x01(\x03R\x08position\x12!\n\x0cresume_token\x18\x03 \x01(\tR\x0bresumeToken2o\n\x0c\x45ventService\x12_\n\nReadEvents\x12\x1c.tenure.v1.ReadEventsRequest\x1a\x1d.tenure.v1.ReadEventsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/events0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,12 +45,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READEVENTSREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003(\200\004'
   _globals['_READEVENTSREQUEST'].fields_by_name['limit']._loaded_options = None
   _globals['_READEVENTSREQUEST'].fields_by_name['limit']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_EVENTFILTER']._serialized_start=74
-  _globals['_EVENTFILTER']._serialized_end=190
-  _globals['_READEVENTSREQUEST']._serialized_start=193
-  _globals['_READEVENTSREQUEST']._serialized_end=408
-  _globals['_READEVENTSRESPONSE']._serialized_start=411
-  _globals['_READEVENTSRESPONSE']._serialized_end=543
-  _globals['_EVENTSERVICE']._serialized_start=545
-  _globals['_EVENTSERVICE']._serialized_end=636
+  _globals['_EVENTSERVICE'].methods_by_name['ReadEvents']._loaded_options = None
+  _globals['_EVENTSERVICE'].methods_by_name['ReadEvents']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/events'
+  _globals['_EVENTFILTER']._serialized_start=104
+  _globals['_EVENTFILTER']._serialized_end=220
+  _globals['_READEVENTSREQUEST']._serialized_start=223
+  _globals['_READEVENTSREQUEST']._serialized_end=438
+  _globals['_READEVENTSRESPONSE']._serialized_start=441
+  _globals['_READEVENTSRESPONSE']._serialized_end=573
+  _globals['_EVENTSERVICE']._serialized_start=575
+  _globals['_EVENTSERVICE']._serialized_end=686
 # @@protoc_insertion_point(module_scope)

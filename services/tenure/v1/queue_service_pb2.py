@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from tenure.v1 import job_pb2 as tenure_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtenure/v1/queue_service.proto\x12\ttenure.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13tenure/v1/job.proto\"\xa0\x01\n\rQueueFeatures\x12%\n\x0etime_extension\x18\x01 \x01(\x08R\rtimeExtension\x12\x1e\n\nsuspension\x18\x02 \x01(\x08R\nsuspension\x12\x12\n\x04logs\x18\x03 \x01(\x08R\x04logs\x12\x12\n\x04sync\x18\x04 \x01(\x08R\x04sync\x12 \n\x0b\x63ompression\x18\x05 \x01(\x08R\x0b\x63ompression\"\xcc\x01\n\x0cQueueProduct\x12=\n\x07product\x18\x01 \x01(\x0b\x32\x1b.tenure.v1.ProductReferenceB\x06\xbaH\x03\xc8\x01\x01R\x07product\x12>\n\x05\x62\x61sis\x18\x02 \x01(\x0e\x32\x1e.tenure.v1.TimeAllocationBasisB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05\x62\x61sis\x12*\n\x0etime_extension\x18\x03 \x01(\x08H\x00R\rtimeExtension\x88\x01\x01\x42\x11\n\x0f_time_extension\"\xc8\x03\n\x12QueueSpecification\x12<\n\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\x04name\x12\x34\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x18.tenure.v1.QueueFeaturesR\x08\x66\x65\x61tures\x12>\n\x08products\x18\x03 \x03(\x0b\x32\x17.tenure.v1.QueueProductB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\x08products\x12Z\n\x13max_time_allocation\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x8a\x8a\x0f*\x00R\x11maxTimeAllocation\x12\x62\n\x17\x64\x65\x66\x61ult_time_allocation\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x8a\x8a\x0f*\x00R\x15\x64\x65\x66\x61ultTimeAllocation\x12>\n\x05\x62\x61sis\x18\x06 \x01(\x0e\x32\x1e.tenure.v1.TimeAllocationBasisB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05\x62\x61sis\"\xa2\x02\n\x05Queue\x12\x43\n\rspecification\x18\x01 \x01(\x0b\x32\x1d.tenure.v1.QueueSpecificationR\rspecification\x12\x1b\n\tread_only\x18\x02 \x01(\x08R\x08readOnly\x12\x16\n\x06paused\x18\x03 \x01(\x08R\x06paused\x12\x14\n\x05\x64\x65pth\x18\x04 \x01(\x03R\x05\x64\x65pth\x12\x38\n\noldest_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\toldestAge\x12\x16\n\x06\x61\x63tive\x18\x06 \x01(\x03R\x06\x61\x63tive\x12\x18\n\x07workers\x18\x07 \x01(\x05R\x07workers\x12\x1d\n\nfree_slots\x18\x08 \x01(\x05R\tfreeSlots\"\xa2\x01\n\x13UpsertQueuesRequest\x12?\n\x05items\x18\x01 \x03(\x0b\x32\x1d.tenure.v1.QueueSpecificationB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64R\x05items\x12J\n\nrequest_id\x18\x02 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\trequestId\"9\n\x14UpsertQueuesResponse\x12!\n\x0cresume_token\x18\x01 \x01(\tR\x0bresumeToken\"d\n\x13\x42rowseQueuesRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08R\tpageToken\"h\n\x14\x42rowseQueuesResponse\x12(\n\x06queues\x18\x01 \x03(\x0b\x32\x10.tenure.v1.QueueR\x06queues\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa6\x02\n\x12PauseQueuesRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32\".tenure.v1.PauseQueuesRequest.ItemB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64R\x05items\x12J\n\nrequest_id\x18\x02 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\trequestId\x1a~\n\x04Item\x12<\n\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\x04name\x12\x16\n\x06paused\x18\x02 \x01(\x08R\x06paused\x12 \n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08R\x06reason\"8\n\x13PauseQueuesResponse\x12!\n\x0cresume_token\x18\x01 \x01(\tR\x0bresumeToken2\xfe\x01\n\x0cQueueService\x12O\n\x0cUpsertQueues\x12\x1e.tenure.v1.UpsertQueuesRequest\x1a\x1f.tenure.v1.UpsertQueuesResponse\x12O\n\x0c\x42rowseQueues\x12\x1e.tenure.v1.BrowseQueuesRequest\x1a\x1f.tenure.v1.BrowseQueuesResponse\x12L\n\x0bPauseQueues\x12\x1d.tenure.v1.PauseQueuesRequest\x1a\x1e.tenure.v1.PauseQueuesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtenure/v1/queue_service.proto\x12\ttenure.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x13tenure/v1/job.proto\"\xa0\x01\n\rQueueFeatures\x12%\n\x0etime_extension\x18\x01 \x01(\x08R\rtimeExtension\x12\x1e\n\nsuspension\x18\x02 \x01(\x08R\nsuspension\x12\x12\n\x04logs\x18\x03 \x01(\x08R\x04logs\x12\x12\n\x04sync\x18\x04 \x01(\x08R\x04sync\x12 \n\x0b\x63ompression\x18\x05 \x01(\x08R\x0b\x63ompression\"\xcc\x01\n\x0cQueueProduct\x12=\n\x07product\x18\x01 \x01(\x0b\x32\x1b.tenure.v1.ProductReferenceB\x06\xbaH\x03\xc8\x01\x01R\x07product\x12>\n\x05\x62\x61sis\x18\x02 \x01(\x0e\x32\x1e.tenure.v1.TimeAllocationBasisB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05\x62\x61sis\x12*\n\x0etime_extension\x18\x03 \x01(\x08H\x00R\rtimeExtension\x88\x01\x01\x42\x11\n\x0f_time_extension\"\xc8\x03\n\x12QueueSpecification\x12<\n\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\x04name\x12\x34\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x18.tenure.v1.QueueFeaturesR\x08\x66\x65\x61tures\x12>\n\x08products\x18\x03 \x03(\x0b\x32\x17.tenure.v1.QueueProductB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\x08products\x12Z\n\x13max_time_allocation\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x8a\x8a\x0f*\x00R\x11maxTimeAllocation\x12\x62\n\x17\x64\x65\x66\x61ult_time_allocation\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x8a\x8a\x0f*\x00R\x15\x64\x65\x66\x61ultTimeAllocation\x12>\n\x05\x62\x61sis\x18\x06 \x01(\x0e\x32\x1e.tenure.v1.TimeAllocationBasisB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05\x62\x61sis\"\xa2\x02\n\x05Queue\x12\x43\n\rspecification\x18\x01 \x01(\x0b\x32\x1d.tenure.v1.QueueSpecificationR\rspecification\x12\x1b\n\tread_only\x18\x02 \x01(\x08R\x08readOnly\x12\x16\n\x06paused\x18\x03 \x01(\x08R\x06paused\x12\x14\n\x05\x64\x65pth\x18\x04 \x01(\x03R\x05\x64\x65pth\x12\x38\n\noldest_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\toldestAge\x12\x16\n\x06\x61\x63tive\x18\x06 \x01(\x03R\x06\x61\x63tive\x12\x18\n\x07workers\x18\x07 \x01(\x05R\x07workers\x12\x1d\n\nfree_slots\x18\x08 \x01(\x05R\tfreeSlots\"\xa2\x01\n\x13UpsertQueuesRequest\x12?\n\x05items\x18\x01 \x03(\x0b\x32\x1d.tenure.v1.QueueSpecificationB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64R\x05items\x12J\n\nrequest_id\x18\x02 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\trequestId\"9\n\x14UpsertQueuesResponse\x12!\n\x0cresume_token\x18\x01 \x01(\tR\x0bresumeToken\"d\n\x13\x42rowseQueuesRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08R\tpageToken\"h\n\x14\x42rowseQueuesResponse\x12(\n\x06queues\x18\x01 \x03(\x0b\x32\x10.tenure.v1.QueueR\x06queues\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa6\x02\n\x12PauseQueuesRequest\x12\x44\n\x05items\x18\x01 \x03(\x0b\x32\".tenure.v1.PauseQueuesRequest.ItemB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64R\x05items\x12J\n\nrequest_id\x18\x02 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$R\trequestId\x1a~\n\x04Item\x12<\n\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\x04name\x12\x16\n\x06paused\x18\x02 \x01(\x08R\x06paused\x12 \n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08R\x06reason\"8\n\x13PauseQueuesResponse\x12!\n\x0cresume_token\x18\x01 \x01(\tR\x0bresumeToken2\xc6\x02\n\x0cQueueService\x12\x66\n\x0cUpsertQueues\x12\x1e.tenure.v1.UpsertQueuesRequest\x1a\x1f.tenure.v1.UpsertQueuesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/v1/queues:\x01*\x12\x63\n\x0c\x42rowseQueues\x12\x1e.tenure.v1.BrowseQueuesRequest\x1a\x1f.tenure.v1.BrowseQueuesResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/queues\x12i\n\x0bPauseQueues\x12\x1d.tenure.v1.PauseQueuesRequest\x1a\x1e.tenure.v1.PauseQueuesResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/queues:pause:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,28 +64,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAUSEQUEUESREQUEST'].fields_by_name['items']._serialized_options = b'\272H\007\222\001\004\010\001\020d'
   _globals['_PAUSEQUEUESREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_PAUSEQUEUESREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$'
-  _globals['_QUEUEFEATURES']._serialized_start=98
-  _globals['_QUEUEFEATURES']._serialized_end=258
-  _globals['_QUEUEPRODUCT']._serialized_start=261
-  _globals['_QUEUEPRODUCT']._serialized_end=465
-  _globals['_QUEUESPECIFICATION']._serialized_start=468
-  _globals['_QUEUESPECIFICATION']._serialized_end=924
-  _globals['_QUEUE']._serialized_start=927
-  _globals['_QUEUE']._serialized_end=1217
-  _globals['_UPSERTQUEUESREQUEST']._serialized_start=1220
-  _globals['_UPSERTQUEUESREQUEST']._serialized_end=1382
-  _globals['_UPSERTQUEUESRESPONSE']._serialized_start=1384
-  _globals['_UPSERTQUEUESRESPONSE']._serialized_end=1441
-  _globals['_BROWSEQUEUESREQUEST']._serialized_start=1443
-  _globals['_BROWSEQUEUESREQUEST']._serialized_end=1543
-  _globals['_BROWSEQUEUESRESPONSE']._serialized_start=1545
-  _globals['_BROWSEQUEUESRESPONSE']._serialized_end=1649
-  _globals['_PAUSEQUEUESREQUEST']._serialized_start=1652
-  _globals['_PAUSEQUEUESREQUEST']._serialized_end=1946
-  _globals['_PAUSEQUEUESREQUEST_ITEM']._serialized_start=1820
-  _globals['_PAUSEQUEUESREQUEST_ITEM']._serialized_end=1946
-  _globals['_PAUSEQUEUESRESPONSE']._serialized_start=1948
-  _globals['_PAUSEQUEUESRESPONSE']._serialized_end=2004
-  _globals['_QUEUESERVICE']._serialized_start=2007
-  _globals['_QUEUESERVICE']._serialized_end=2261
+  _globals['_QUEUESERVICE'].methods_by_name['UpsertQueues']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['UpsertQueues']._serialized_options = b'\202\323\344\223\002\017\"\n/v1/queues:\001*'
+  _globals['_QUEUESERVICE'].methods_by_name['BrowseQueues']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['BrowseQueues']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/queues'
+  _globals['_QUEUESERVICE'].methods_by_name['PauseQueues']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['PauseQueues']._serialized_options = b'\202\323\344\223\002\025\"\020/v1/queues:pause:\001*'
+  _globals['_QUEUEFEATURES']._serialized_start=128
+  _globals['_QUEUEFEATURES']._serialized_end=288
+  _globals['_QUEUEPRODUCT']._serialized_start=291
+  _globals['_QUEUEPRODUCT']._serialized_end=495
+  _globals['_QUEUESPECIFICATION']._serialized_start=498
+  _globals['_QUEUESPECIFICATION']._serialized_end=954
+  _globals['_QUEUE']._serialized_start=957
+  _globals['_QUEUE']._serialized_end=1247
+  _globals['_UPSERTQUEUESREQUEST']._serialized_start=1250
+  _globals['_UPSERTQUEUESREQUEST']._serialized_end=1412
+  _globals['_UPSERTQUEUESRESPONSE']._serialized_start=1414
+  _globals['_UPSERTQUEUESRESPONSE']._serialized_end=1471
+  _globals['_BROWSEQUEUESREQUEST']._serialized_start=1473
+  _globals['_BROWSEQUEUESREQUEST']._serialized_end=1573
+  _globals['_BROWSEQUEUESRESPONSE']._serialized_start=1575
+  _globals['_BROWSEQUEUESRESPONSE']._serialized_end=1679
+  _globals['_PAUSEQUEUESREQUEST']._serialized_start=1682
+  _globals['_PAUSEQUEUESREQUEST']._serialized_end=1976
+  _globals['_PAUSEQUEUESREQUEST_ITEM']._serialized_start=1850
+  _globals['_PAUSEQUEUESREQUEST_ITEM']._serialized_end=1976
+  _globals['_PAUSEQUEUESRESPONSE']._serialized_start=1978
+  _globals['_PAUSEQUEUESRESPONSE']._serialized_end=2034
+  _globals['_QUEUESERVICE']._serialized_start=2037
+  _globals['_QUEUESERVICE']._serialized_end=2363
 # @@protoc_insertion_point(module_scope)
