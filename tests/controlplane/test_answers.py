@@ -7,8 +7,8 @@ from tenure.domain.states import Phase
 from tenure.store.memory import MemoryStore
 from tenure.v1 import job_pb2
 from tenure.v1 import worker_service_pb2 as pb
+from tests.controlplane.disks import FullDisk
 from tests.controlplane.fleet import HELD, LOST, FakeWorker, Plane, started, succeeded
-from tests.controlplane.test_dispatcher import FullDisk
 from tests.fakes import FakeClock
 
 # 2024-10-20T14:08:37Z

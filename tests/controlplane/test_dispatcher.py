@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import random
 
 import pytest
@@ -10,8 +9,6 @@ from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.domain.job import Job
 from tenure.domain.states import Phase
-from tenure.store.memory import MemoryStore
-from tenure.store.store import StorageFull
 from tenure.v1 import job_pb2
 from tests.controlplane.fleet import HELD, FakeWorker, Plane, failed, fleet, released, succeeded
 
@@ -296,62 +293,6 @@ async def test_many_more_jobs_than_are_held_in_memory(monkeypatch: pytest.Monkey
         other = FakeWorker(plane, "b", slots=50, roots=["/nowhere"])
         await other.connect()
         assert [one.job_id for one in other.assignments] == hidden[:1]  # they share one folder
-
-
-class FullDisk:
-    """Refuses while `full`."""
-
-    full = False
-
-    async def flush(self, events: int) -> None:
-        if self.full:
-            raise StorageFull("no room")
-
-
-async def test_a_full_disk_pauses_and_loses_nothing() -> None:
-    disk = FullDisk()
-    async with Plane(store=MemoryStore(disk=disk)) as plane:
-        worker = FakeWorker(plane, "a", slots=2)
-        job_ids = await plane.create(3)
-        disk.full = True
-        await worker.connect()
-        await plane.clock.advance(10)
-        assert worker.assignments == []
-        disk.full = False
-        await plane.clock.advance(1)
-        assert [one.job_id for one in worker.assignments] == job_ids[:2]
-
-
-class SlowDisk:
-    """Flushes while `open` is set."""
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def flush(self, events: int) -> None:
-        await self.open.wait()
-
-
-@pytest.mark.parametrize("comes_back", [False, True])
-async def test_a_stream_that_ends_during_the_commit_gets_nothing_and_the_job_goes_on(comes_back: bool) -> None:
-    disk = SlowDisk()
-    async with Plane(store=MemoryStore(disk=disk)) as plane:
-        [job_id] = await plane.create()
-        disk.open.clear()
-        gone, here = FakeWorker(plane, "gone"), FakeWorker(plane, "here")
-        await gone.connect()
-        await gone.vanish()
-        if comes_back:
-            await gone.connect()
-        disk.open.set()
-        await plane.settle()
-        assert await plane.types(job_id) == ["JobCreated", "JobAssigned", "AssignmentDeclined"]
-        assert gone.assignments == []
-        await here.connect()
-        assert [one.job_id for one in here.assignments] == [job_id]
-        job = await plane.job(job_id)
-        assert (job.num_failures, job.num_interruptions) == (0, 0)
 
 
 async def test_jobs_of_unserved_queues_wait_without_being_held() -> None:

@@ -11,6 +11,7 @@ from tenure.domain.states import Phase
 from tenure.store.memory import MemoryStore
 from tenure.v1 import errors_pb2
 from tenure.v1 import worker_service_pb2 as pb
+from tests.controlplane.disks import FullDisk
 from tests.controlplane.fleet import (
     HELD,
     LOST,
@@ -22,7 +23,6 @@ from tests.controlplane.fleet import (
     stopped,
     succeeded,
 )
-from tests.controlplane.test_dispatcher import FullDisk
 
 
 async def running(plane: Plane, worker: FakeWorker) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from tenure.controlplane.call import BadMessage
 from tenure.controlplane.status import Violation
 from tenure.domain import commands as c
 from tenure.domain import events as e
-from tenure.domain.errors import Reason, Refused
+from tenure.domain.errors import Reason
 from tenure.domain.states import Phase
 from tenure.v1 import worker_service_pb2 as pb
 from tests.controlplane.fleet import (
@@ -16,7 +16,6 @@ from tests.controlplane.fleet import (
     LOST,
     FakeWorker,
     Plane,
-    failed,
     started,
     stopped,
     succeeded,
@@ -118,45 +117,6 @@ async def test_a_worker_that_restarts_often_is_no_clone() -> None:
         for index in range(12):
             worker = FakeWorker(plane, "a", incarnation=f"run-{index}")
             assert (await worker.connect()).session_id
-
-
-async def test_a_bad_message_is_answered_and_the_stream_lives() -> None:
-    async with Plane() as plane:
-        worker = FakeWorker(plane, "a")
-        await worker.connect()
-        worker.heard()
-        [answer] = await worker.say(BadMessage((Violation("report.items[0].lease_id", "must not be empty"),)))
-        assert answer.refusal.field == "report.items[0].lease_id"
-        assert [m.WhichOneof("message") for m in await worker.say(HEARTBEAT)] == ["heartbeat_ack"]
-
-
-async def test_a_worker_that_does_not_read_is_read_from_no_more() -> None:
-    async with Plane() as plane:
-        worker = FakeWorker(plane, "a")
-        await worker.connect()
-        worker.call.open.clear()
-        beats = pb.Heartbeat(beats=[pb.Beat(lease_id="x", count=1) for _ in range(4096)])
-        for _ in range(20):
-            worker.stream.put(pb.ConnectRequest(heartbeat=beats))
-        await plane.settle()
-        assert worker.stream._queue.qsize() > 10
-        worker.call.open.set()
-        await plane.settle()
-        assert worker.stream._queue.qsize() == 0
-        assert sum(len(message.heartbeat_ack.items) for message in worker.call.sent) == 20 * 4096
-
-
-async def test_a_slow_consumer_ends_its_stream_and_no_job() -> None:
-    async with Plane() as plane:
-        worker = FakeWorker(plane, "a")
-
-        async def send(message: object) -> None:
-            raise Refused(Reason.SLOW_CONSUMER, "it does not read")
-
-        worker.call.send = send  # type: ignore[method-assign]
-        refused = await worker.refused(pb.ConnectRequest(hello=worker.hello))
-        assert refused.reason is Reason.SLOW_CONSUMER
-        assert plane.service.queue_workers("default") == (0, 0)
 
 
 async def test_the_end_of_a_stream_says_nothing_of_its_jobs() -> None:
@@ -364,34 +324,3 @@ async def test_extending_tells_the_worker_the_new_deadline() -> None:
         assert worker.deadlines == [begun_us + 150_000_000]
         [ack] = await worker.beat(one.lease_id)
         assert ack.expires_at.ToMicroseconds() == begun_us + 150_000_000
-
-
-async def test_five_failures_in_a_row_on_different_jobs_make_a_worker_suspect() -> None:
-    async with Plane() as plane:
-        worker = FakeWorker(plane, "a")
-        await worker.connect()
-        await plane.create(8)
-        await plane.settle()
-        for index in range(5):
-            one = worker.assignments[index]
-            await worker.start(one.lease_id)
-            await worker.report(failed(one.lease_id))
-        assert len(worker.assignments) == 5
-        assert plane.service.queue_workers("default") == (1, 0)
-        await plane.clock.advance(599.999)
-        assert len(worker.assignments) == 5
-        await plane.clock.advance(0.001)
-        assert len(worker.assignments) == 6
-
-
-async def test_a_success_between_failures_clears_the_worker() -> None:
-    async with Plane() as plane:
-        worker = FakeWorker(plane, "a")
-        await worker.connect()
-        await plane.create(12)
-        await plane.settle()
-        for index, outcome in enumerate([failed] * 4 + [succeeded] + [failed] * 4):
-            one = worker.assignments[index]
-            await worker.start(one.lease_id)
-            await worker.report(outcome(one.lease_id))
-        assert len(worker.assignments) == 10

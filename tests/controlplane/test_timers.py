@@ -7,8 +7,8 @@ from tenure.domain.states import Phase
 from tenure.store.memory import MemoryStore
 from tenure.store.store import Request, Unit
 from tenure.v1 import worker_service_pb2 as pb
+from tests.controlplane.disks import FullDisk
 from tests.controlplane.fleet import LOST, FakeWorker, Plane, failed, released, succeeded
-from tests.controlplane.test_dispatcher import FullDisk
 from tests.fakes import FakeClock
 
 # 2024-10-20T14:08:37Z

@@ -20,6 +20,7 @@ from tenure.store.store import (
     EventFilter,
     RequestAnswered,
     Store,
+    StoreError,
     Unit,
 )
 from tests.store.making import (
@@ -324,3 +325,10 @@ class LogContract:
         results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
         assert not any(isinstance(result, CommitOutcomeUnknown) for result in results)
         assert store.head().position == 50
+
+    async def test_a_closed_store_takes_no_commits(self, store: Store) -> None:
+        await add_jobs(store, "a")
+        await store.close()
+        await store.close()
+        with pytest.raises(StoreError, match="closed"):
+            await add_jobs(store, "b")

@@ -1,4 +1,4 @@
-"""Makes commands of functions: `client_command` gives a function its session and the global options.
+"""Makes commands of functions: `client_command` gives a function its session, `options_command` the global options.
 
 The global options stand before the command or behind it (`tenure -o json jobs list`, `tenure jobs list -o json`);
 behind wins. They are declared here once.
@@ -82,13 +82,25 @@ def with_parameters(function: Callable[..., None], parameters: list[inspect.Para
 
 def client_command(function: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
     """A command of a function: the global options are added, and its first argument is an open session."""
+
+    def run(options: Options, **given: Any) -> None:
+        with open_session(options) as session:
+            cast(Any, function)(session, **given)
+
+    return _command(function, run)
+
+
+def options_command(function: Callable[Concatenate[Options, P], None]) -> Callable[..., None]:
+    """A command of a function whose first argument is the global options: it opens a session itself, if it needs one."""
+    return _command(function, function)
+
+
+def _command(function: Callable[..., None], call: Callable[..., None]) -> Callable[..., None]:
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
     def run(ctx: typer.Context, **given: Any) -> None:
         options = options_from(given).over(ctx.find_object(Options) or Options())
-        mine = {parameter.name: given[parameter.name] for parameter in own}
-        with open_session(options) as session:
-            cast(Any, function)(session, **mine)
+        call(options, **{parameter.name: given[parameter.name] for parameter in own})
 
     # The name and the docstring, which is the help; not __wrapped__, which would bring back the old signature.
     update_wrapper(run, function, assigned=("__name__", "__doc__", "__module__", "__qualname__"), updated=())

@@ -1,4 +1,4 @@
-"""`tenure queues …`: see and configure queues."""
+"""`tenure queues …`: see, configure and pause queues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tenure.v1 import job_pb2, queue_service_pb2
 
 app = typer.Typer(
     name="queues",
-    help="See and configure queues.",
+    help="See, configure and pause queues.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -89,6 +89,45 @@ def _upsert(
 
 
 app.command("upsert")(client_command(_upsert))
+
+
+def _pause(
+    session: Session,
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="The queues; all are paused or none.")],
+    reason: Annotated[str, typer.Option(help="Why, for people.")] = "",
+    request_id: Annotated[str, typer.Option(help="Makes a repeat harmless; made up where not given.")] = "",
+) -> None:
+    """Give out no jobs of queues. Those that run go on, and new ones wait."""
+    _set_paused(session, names, request_id, paused=True, reason=reason)
+
+
+app.command("pause")(client_command(_pause))
+
+
+def _resume(
+    session: Session,
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="The queues; all are resumed or none.")],
+    request_id: Annotated[str, typer.Option(help="Makes a repeat harmless; made up where not given.")] = "",
+) -> None:
+    """Give out the jobs of paused queues again."""
+    _set_paused(session, names, request_id, paused=False)
+
+
+app.command("resume")(client_command(_resume))
+
+
+def _set_paused(session: Session, names: list[str], request_id: str, *, paused: bool, reason: str = "") -> None:
+    items = [
+        queue_service_pb2.PauseQueuesRequest.Item(name=name, paused=paused, reason=reason)
+        for name in dict.fromkeys(names)
+    ]
+    response = session.client.pause_queues(items, request_id=request_id)
+
+    def draw() -> None:
+        for item in items:
+            session.write(f"{clean(item.name)} {'paused' if paused else 'resumed'}")
+
+    answer_one(session, response, draw)
 
 
 def _features(names: list[str]) -> queue_service_pb2.QueueFeatures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import tempfile
@@ -124,6 +125,7 @@ async def _serve(settings: ServerSettings) -> None:
             with suppress(OSError):
                 write_pointer(plane.address, token)
                 pointed.append((plane.address, token))
+        _settle_garbage_collector()
         sys.stdout.write(f"tenure: listening on {plane.address}\n")
         sys.stdout.flush()
 
@@ -136,6 +138,17 @@ async def _serve(settings: ServerSettings) -> None:
         finally:
             for address, token in pointed:
                 remove_pointer(address, token)
+
+
+def _settle_garbage_collector() -> None:
+    """Look for cycles less often, and not among what is there when serving begins.
+
+    Its usual rhythm is for programs with few objects. Beside tens of thousands of live jobs it took a third of the
+    loop's time, in pauses of up to 0.4 s. What a call leaves behind is still found young.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _store_failed(error: BaseException) -> None:

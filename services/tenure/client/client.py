@@ -19,6 +19,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from tenure.client import channel as channels
+from tenure.client.admin import Admin
 from tenure.client.errors import TenureError, from_rpc_error
 from tenure.client.resume import Cursor, EventsCursor, LogsCursor, WatchCursor
 from tenure.client.retry import Backoff, RetryPolicy, StreamBackoff, broken_off
@@ -91,6 +92,7 @@ class Client:
         self._queues = queue_service_pb2_grpc.QueueServiceStub(self._channel)
         self._workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
         self._events = event_service_pb2_grpc.EventServiceStub(self._channel)
+        self.admin = Admin(self._channel, self._call, self._ids)
         self._check_health = self._channel.unary_unary(
             channels.HEALTH_CHECK,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -217,6 +219,13 @@ class Client:
         request = queue_service_pb2.UpsertQueuesRequest(items=items, request_id=request_id or self._ids.new())
         return await self._call(self._queues.UpsertQueues, request, request_id=request.request_id)
 
+    async def pause_queues(
+        self, items: Iterable[queue_service_pb2.PauseQueuesRequest.Item], *, request_id: str = ""
+    ) -> queue_service_pb2.PauseQueuesResponse:
+        """Stop or start giving out the jobs of queues, all or none."""
+        request = queue_service_pb2.PauseQueuesRequest(items=items, request_id=request_id or self._ids.new())
+        return await self._call(self._queues.PauseQueues, request, request_id=request.request_id)
+
     async def browse_workers(self, *, queue: str = "", page_size: int = 0) -> AsyncIterator[worker_service_pb2.Worker]:
         """The workers that the server has heard of; of one queue, where one is named."""
         request = worker_service_pb2.BrowseWorkersRequest(queue=queue, page_size=page_size)
@@ -272,13 +281,18 @@ class Client:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def _call(
-        self, rpc: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT], request: RequestT, *, request_id: str = ""
+        self,
+        rpc: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        *,
+        request_id: str = "",
+        timeout_s: float | None = None,
     ) -> ResponseT:
         """One unary call with its retries."""
         backoff = Backoff(self._retry, self._jitter)
         while True:
             try:
-                return await rpc(request, timeout=self._timeout_s, metadata=self._metadata)
+                return await rpc(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata)
             except grpc.aio.AioRpcError as error:
                 refused = from_rpc_error(error, request_id=request_id)
             await self._clock.sleep(backoff.wait_s(refused))

@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from tenure.client import channel as channels
+from tenure.client.admin import SyncAdmin
 from tenure.client.errors import TenureError, from_rpc_error
 from tenure.client.resume import Cursor, EventsCursor, LogsCursor, WatchCursor
 from tenure.client.retry import Backoff, RetryPolicy, StreamBackoff, broken_off
@@ -94,6 +95,7 @@ class SyncClient:
         self._queues = queue_service_pb2_grpc.QueueServiceStub(self._channel)
         self._workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
         self._events = event_service_pb2_grpc.EventServiceStub(self._channel)
+        self.admin = SyncAdmin(self._channel, self._call, self._ids)
         self._check_health = self._channel.unary_unary(
             channels.HEALTH_CHECK,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -218,6 +220,13 @@ class SyncClient:
         request = queue_service_pb2.UpsertQueuesRequest(items=items, request_id=request_id or self._ids.new())
         return self._call(self._queues.UpsertQueues, request, request_id=request.request_id)
 
+    def pause_queues(
+        self, items: Iterable[queue_service_pb2.PauseQueuesRequest.Item], *, request_id: str = ""
+    ) -> queue_service_pb2.PauseQueuesResponse:
+        """Stop or start giving out the jobs of queues, all or none."""
+        request = queue_service_pb2.PauseQueuesRequest(items=items, request_id=request_id or self._ids.new())
+        return self._call(self._queues.PauseQueues, request, request_id=request.request_id)
+
     def browse_workers(self, *, queue: str = "", page_size: int = 0) -> Iterator[worker_service_pb2.Worker]:
         """The workers that the server has heard of; of one queue, where one is named."""
         request = worker_service_pb2.BrowseWorkersRequest(queue=queue, page_size=page_size)
@@ -272,13 +281,18 @@ class SyncClient:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def _call(
-        self, rpc: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT], request: RequestT, *, request_id: str = ""
+        self,
+        rpc: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        *,
+        request_id: str = "",
+        timeout_s: float | None = None,
     ) -> ResponseT:
         """One unary call with its retries."""
         backoff = Backoff(self._retry, self._jitter)
         while True:
             try:
-                return rpc(request, timeout=self._timeout_s, metadata=self._metadata)
+                return rpc(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata)
             except grpc.RpcError as error:
                 refused = from_rpc_error(error, request_id=request_id)
             self._sleep(backoff.wait_s(refused))

@@ -210,6 +210,7 @@ class ControlPlane:
             resume=self._resume,
             pages=self._pages,
             workers=self.workers.queue_workers,
+            given_out=self.workers.given_out,
         )
         events = EventService(self.store, self._resume, self._tail)
         admin = AdminService(self.store, self.tokens, self._pages)

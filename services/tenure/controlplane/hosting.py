@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -36,6 +36,13 @@ from tenure.domain.errors import Reason, Refused
 from tenure.runtime.ids import Ids
 
 
+class Wrap(Protocol):
+    """Makes what is run instead of a handler's function, to watch calls from outside."""
+
+    def __call__(self, rpc: str, metadata: Iterable[tuple[str, str | bytes]], run: Any, *, stream: bool) -> Any:
+        """The function to run; it is given what `run` takes and returns what it returns."""
+
+
 class Host(grpc.GenericRpcHandler):
     """The one handler of a server: all services, and an answer for everything else.
 
@@ -43,6 +50,9 @@ class Host(grpc.GenericRpcHandler):
         known: knows tokens.
         ids: makes the references of internal errors.
         limits: how long and how many.
+
+    Attributes:
+        wrap: put around the handling of every call, refused ones included; None: nothing is.
     """
 
     def __init__(self, known: Tokens, ids: Ids, limits: Limits | None = None) -> None:
@@ -50,6 +60,7 @@ class Host(grpc.GenericRpcHandler):
         self._methods: dict[str, Method] = {}
         self._refusals: dict[tuple[Reason, str], _Refusal] = {}
         self.service_names: list[str] = []
+        self.wrap: Wrap | None = None
 
     def add(self, descriptor: ServiceDescriptor, servicer: object, *, patient: Iterable[str] = ()) -> None:
         """Serve a service.
@@ -94,6 +105,18 @@ class Host(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         """What is to handle a call; decided from its metadata alone."""
         method = self._methods.get(handler_call_details.method)
+        handler = self._handler(method, handler_call_details)
+        if self.wrap is None:
+            return handler
+        rpc = method.rpc if method is not None else "unknown"
+        metadata = handler_call_details.invocation_metadata
+        if handler.stream_unary is not None:
+            return _Handler(stream_unary=self.wrap(rpc, metadata, handler.stream_unary, stream=False))
+        # A unary call that is refused is hosted as a stream, and is none.
+        stream = method is not None and method.kind is not Kind.UNARY
+        return _Handler(stream_stream=self.wrap(rpc, metadata, handler.stream_stream, stream=stream))
+
+    def _handler(self, method: Method | None, handler_call_details: grpc.HandlerCallDetails) -> _Handler:
         if method is None:
             return self._refusal(Refused(Reason.NOT_IMPLEMENTED, "there is no such method"))
         identity: Identity | None = ANONYMOUS

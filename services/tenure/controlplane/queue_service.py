@@ -1,8 +1,8 @@
-"""QueueService: where jobs wait, how full it is, and what its terms are."""
+"""QueueService: where jobs wait, how full it is, what its terms are, and whether it gives them out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from tenure.controlplane.call import Call
 from tenure.controlplane.handler import Handler
@@ -39,6 +39,7 @@ class QueueService:
         resume: makes resume tokens.
         pages: makes page tokens.
         workers: gives, for the name of a queue, its connected workers and their free slots.
+        given_out: returns when what was being given out at that instant has been, or will not be.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class QueueService:
         resume: ResumeTokens,
         pages: Pages,
         workers: Callable[[str], tuple[int, int]],
+        given_out: Callable[[], Awaitable[None]],
     ) -> None:
         self._handler = handler
         self._store = store
@@ -57,6 +59,7 @@ class QueueService:
         self._resume = resume
         self._pages = pages
         self._workers = workers
+        self._given_out = given_out
 
     async def upsert_queues(
         self, request: queue_service_pb2.UpsertQueuesRequest, call: Call
@@ -85,6 +88,32 @@ class QueueService:
         if len(names) > size:
             response.next_page_token = self._pages.make((names[size - 1],), request, call.identity.principal)
         return response
+
+    async def pause_queues(
+        self, request: queue_service_pb2.PauseQueuesRequest, call: Call
+    ) -> queue_service_pb2.PauseQueuesResponse:
+        """Stops or starts giving out the jobs of queues, all or none; after the answer nothing more is given out."""
+        identity = call.identity
+        executed = await self._handler.configure_queues(
+            self._pauses(request.items),
+            actor=identity.principal,
+            request=request_key("PauseQueues", request, identity),
+        )
+        await self._given_out()
+        return queue_service_pb2.PauseQueuesResponse(resume_token=await self._resume.make(executed.position))
+
+    def _pauses(
+        self, items: Sequence[queue_service_pb2.PauseQueuesRequest.Item]
+    ) -> dict[str, e.QueuePaused | e.QueueResumed]:
+        changes: dict[str, e.QueuePaused | e.QueueResumed] = {}
+        for index, item in enumerate(items):
+            path = f"items[{index}].name"
+            if item.name in changes:
+                raise Refused(Reason.INVALID_FIELD, f"{item.name} is there twice", field=path)
+            if item.name not in self._handler.queues:
+                raise Refused(Reason.QUEUE_NOT_FOUND, f"there is no queue {item.name}", field=path)
+            changes[item.name] = e.QueuePaused(reason=item.reason) if item.paused else e.QueueResumed()
+        return changes
 
     def _fill(self, message: queue_service_pb2.Queue, queue: Queue, depth: QueueDepth) -> None:
         fill_specification(message.specification, queue)

@@ -78,6 +78,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.LIMIT_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.NOT_IMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+    Reason.BACKUP_FAILED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

@@ -112,6 +112,23 @@ class WorkerService:
         """How many workers are connected for a queue, and how many jobs they could take now."""
         return self._workers.of_queue(queue_name)
 
+    @property
+    def live_leases(self) -> int:
+        """Leases that are live."""
+        return len(self._leases)
+
+    @property
+    def open_sessions(self) -> int:
+        """Workers that are connected."""
+        return sum(worker.session is not None for worker in self._workers)
+
+    def unclaimed_leases(self, worker_id: str) -> list[pb.HeldLease]:
+        """Leases that the log gives to a worker of that id and that it has not named since the server's start."""
+        return [
+            pb.HeldLease(lease_id=live.lease_id, job_id=live.job_id, attempt=live.attempt)
+            for live in self._leases.unclaimed(worker_id)
+        ]
+
     async def connect(self, messages: Messages[pb.ConnectRequest], call: StreamCall) -> None:
         """The one stream of a worker, until it or the server ends it.
 

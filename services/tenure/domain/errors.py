@@ -55,6 +55,7 @@ class Reason(StrEnum):
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
     INTERNAL = "INTERNAL"
+    BACKUP_FAILED = "BACKUP_FAILED"
 
 
 class Refused(Exception):

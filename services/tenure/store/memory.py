@@ -37,6 +37,7 @@ from tenure.store.store import (
     QueueDepth,
     RequestAnswered,
     StoredJob,
+    StoreError,
     TokenRow,
     Unit,
     VerifyReport,
@@ -83,11 +84,14 @@ class MemoryStore:
         self._pending: deque[tuple[Unit, asyncio.Future[Committed]]] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._broken = False
+        self._closed = False
 
     async def commit(self, unit: Unit) -> Committed:
         """See `Store.commit`."""
         for append in unit.appends:
             append.check()
+        if self._closed:
+            raise StoreError("the store is closed")
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._pending.append((unit, future))
         if self._writer is None or self._writer.done():
@@ -332,6 +336,7 @@ class MemoryStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        self._closed = True
         if self._writer is not None:
             await self._writer
 

@@ -17,7 +17,9 @@ from tenure.domain.queue import Queue, evolve_queue
 from tenure.domain.states import Phase
 from tenure.projections.histories import NO_MARKS, Marks, mark
 from tenure.projections.jobs import columns_of, twin_of
-from tenure.store import codec
+from tenure.store.codec import TYPE_OF
+from tenure.store.decoding import parse
+from tenure.store.decoding import payload as read_payload
 from tenure.store.folds import job_to_bytes, queue_to_bytes
 from tenure.store.sqlite_rows import Row, job_row, origin_row
 from tenure.store.sqlite_schema import rows
@@ -78,49 +80,50 @@ class Replay:
             DecodeError: it cannot be read.
         """
         position, number, version, kind, time_us, data = row
+        message = parse(data, position)
+        payload = read_payload(message, position)
         stream = self.open.get(number)
         if stream is None:
             if number != position or version != 1:
                 raise BrokenStream(
                     f"position {position}: version {version} of stream {number}, which has ended or never began"
                 )
-            stream = self.open[number] = Stream(number, codec.stream_named(data, position))
-        event = codec.decode(data, position=position, stream=stream.name, version=version, time_us=time_us)
+            stream = self.open[number] = Stream(number, message.stream)
         if version != stream.version + 1:
             raise BrokenStream(f"position {position}: {stream.name} goes from version {stream.version} to {version}")
         if time_us < stream.last_us:
             raise BrokenStream(f"position {position}: {stream.name} goes back in time")
-        if codec.TYPE_OF[type(event.payload)] != kind:
+        if TYPE_OF[type(payload)] != kind:
             raise BrokenStream(f"position {position}: the row says type {kind}, its event is another")
-        follow(stream, event)
-        if isinstance(event.payload, e.JobCreated):
-            self.jobs += 1
-        if stream.ended:
-            del self.open[number]
+        follow(stream, position, version, time_us, payload)
+        job = stream.job
+        if job is not None:
+            if version == 1:
+                self.jobs += 1
+            elif job.phase is Phase.FINAL:
+                del self.open[number]
         return stream
 
 
-def follow(stream: Stream, event: e.RecordedEvent) -> None:
+def follow(stream: Stream, position: int, version: int, time_us: int, payload: e.Payload) -> None:
     """Take a stream one event on.
 
     Raises:
         BrokenStream: the event is not possible there.
     """
-    payload = event.payload
-    kind, _, name = stream.name.partition("/")
     try:
         if isinstance(payload, e.QueueConfigured | e.QueuePaused | e.QueueResumed):
-            stream.queue = evolve_queue(stream.queue, name, payload, event.time_us)
+            stream.queue = evolve_queue(stream.queue, stream.name.partition("/")[2], payload, time_us)
         elif stream.job is not None:
-            stream.job = evolve(stream.job, payload, event.time_us)
-        elif isinstance(payload, e.JobCreated) and kind == "job":
-            stream.job = create(name, payload, event.time_us)
+            stream.job = evolve(stream.job, payload, time_us)
+        elif isinstance(payload, e.JobCreated) and stream.name.startswith("job/"):
+            stream.job = create(stream.name.partition("/")[2], payload, time_us)
         else:
-            raise BrokenStream(f"position {event.position}: {stream.name} begins with {type(payload).__name__}")
+            raise BrokenStream(f"position {position}: stream {stream.name!r} begins with {type(payload).__name__}")
     except IllegalTransition as error:
-        raise BrokenStream(f"position {event.position}: {error}") from error
-    stream.version, stream.last_us = event.version, event.time_us
-    stream.marks = mark(stream.marks, event.version, type(payload))
+        raise BrokenStream(f"position {position}: {error}") from error
+    stream.version, stream.last_us = version, time_us
+    stream.marks = mark(stream.marks, version, type(payload))
 
 
 def event_pages(connection: apsw.Connection, upto: int) -> Iterator[list[EventRow]]:

@@ -38,6 +38,7 @@ from tenure.store.store import (
     JobView,
     QueueDepth,
     StoredJob,
+    StoreError,
     TokenRow,
     Unit,
     VerifyReport,
@@ -89,8 +90,8 @@ class SqliteStore:
             self._readers.put(Reads(path, self._origins))
         self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="tenure-reader")
         self._writer = Writer(connection, directory, head, clock=clock, deliver=self._deliver, on_fatal=on_fatal)
-        self._writer.start()
         self._closed = False
+        self._writer.start()
 
     async def commit(self, unit: Unit) -> Committed:
         """See `Store.commit`."""
@@ -98,6 +99,7 @@ class SqliteStore:
         while self._waiting > MOST_WAITING:
             self._room.clear()
             await self._room.wait()
+        self._check_open()
         self._waiting += prepared.size
         future: asyncio.Future[Committed] = self._loop.create_future()
         self._writer.put(Work(prepared, future))
@@ -148,9 +150,14 @@ class SqliteStore:
             self._origins.put(created)
 
     async def _errand(self, run: Callable[[apsw.Connection], T]) -> T:
+        self._check_open()
         future: asyncio.Future[T] = self._loop.create_future()
         self._writer.put(Errand(run, future))
         return await future
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
 
     async def _scan(self, read: Callable[[Reads], T]) -> T:
         """Read in a reader's thread."""

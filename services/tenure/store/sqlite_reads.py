@@ -259,11 +259,12 @@ class Reads:
 
     def tokens(self, digest: bytes | None = None) -> list[TokenRow]:
         """All tokens, the oldest first, or the one with this digest."""
+        where, values = ("", ()) if digest is None else (" WHERE digest = ?", (digest,))
         found = rows(
             self.connection,
-            "SELECT id, digest, role, subject, project, queues, created_us, revoked_us FROM tokens "
-            "WHERE ?1 IS NULL OR digest = ?1 ORDER BY created_us, id",
-            (digest,),
+            "SELECT id, digest, role, subject, project, queues, created_us, revoked_us FROM tokens"  # noqa: S608
+            f"{where} ORDER BY created_us, id",
+            values,
         )
         return [
             TokenRow(

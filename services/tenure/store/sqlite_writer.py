@@ -175,10 +175,13 @@ class Writer:
             self._connection.execute("BEGIN IMMEDIATE")
             staged = self._applier.apply(units, careful=careful)
             self._connection.execute("COMMIT")
-            self._check_wal()
         except Exception as error:
             return self._failed(error, len(units))
-        self._accept(staged)
+        try:
+            self._check_wal()
+            self._accept(staged)
+        except Exception as error:
+            return self._lost(error, len(units))
         return list(staged.results)
 
     def _accept(self, staged: Staged) -> None:
@@ -187,21 +190,24 @@ class Writer:
         self._head = Head(log_id=head.log_id, epoch=head.epoch, position=staged.position, hash=staged.hash)
 
     def _errand(self, errand: Errand) -> None:
-        result: object
-        if self._broken is not None:
-            result = _unknown()
-        else:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                result = errand.run(self._connection)
-                self._connection.execute("COMMIT")
-                self._check_wal()
-            except Exception as error:
-                failed = self._failed(error, 1)
-                result = failed[0] if failed is not None else StoreError(f"the database refused it: {error}")
+        result = self._run_errand(errand) if self._broken is None else _unknown()
         # It may have changed rows that the next group would otherwise remember.
         self._applier.forget()
         self._deliver(Done([(errand, result)], self._head))
+
+    def _run_errand(self, errand: Errand) -> object:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            result = errand.run(self._connection)
+            self._connection.execute("COMMIT")
+        except Exception as error:
+            failed = self._failed(error, 1)
+            return failed[0] if failed is not None else StoreError(f"the database refuses it: {error}")
+        try:
+            self._check_wal()
+        except Exception as error:
+            return self._lost(error, 1)[0]
+        return result
 
     def _failed(self, error: Exception, count: int) -> list[Result] | None:
         """What a transaction that failed means for its units; None: that they may be tried one by one."""
@@ -221,11 +227,15 @@ class Writer:
                 return [StorageReadOnly("another program holds the database locked") for _ in range(count)]
             case apsw.ConstraintError() | apsw.TooBigError():
                 return None
-            case _ if isinstance(error, apsw.Error | OSError | _Replaced):
-                self._break(error)
-                return [_unknown() for _ in range(count)]
+            case apsw.Error() | OSError():
+                return self._lost(error, count)
             case _:
                 return None
+
+    def _lost(self, error: Exception, count: int) -> list[Result]:
+        """Nobody knows what is on disk: no commit is taken any more."""
+        self._break(error)
+        return [_unknown() for _ in range(count)]
 
     def _break(self, error: BaseException) -> None:
         self._broken = error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import apsw
 
-from tenure.store import chain, codec
+from tenure.store import chain, decoding
 from tenure.store.anchor import AnchorMismatch, read_anchor
 from tenure.store.replay import BrokenStream, EventRow, Replay, Stream, event_pages, follow
 from tenure.store.sqlite_rows import Row
@@ -97,7 +97,7 @@ class _Check:
             return
         try:
             stream = self._replay.play(row)
-        except (BrokenStream, codec.DecodeError) as error:
+        except (BrokenStream, decoding.DecodeError) as error:
             self._say(str(error))
             # What follows in this stream would only say the same again.
             self._broken.add(number)
@@ -163,10 +163,9 @@ class _Check:
             (stream.number, stream.version, version, self._head.position),
         ):
             try:
-                follow(
-                    stream, codec.decode(data, position=position, stream=stream.name, version=reached, time_us=time_us)
-                )
-            except (BrokenStream, codec.DecodeError) as error:
+                payload = decoding.payload(decoding.parse(data, position), position)
+                follow(stream, position, reached, time_us, payload)
+            except (BrokenStream, decoding.DecodeError) as error:
                 self._say(str(error))
                 return
 

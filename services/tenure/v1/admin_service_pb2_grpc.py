@@ -105,7 +105,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BackupStore(self, request, context):
-        """Copies the store into a file on the server's machine.
+        """Copies the store into a new file on the server's machine while everything
+        goes on, and checks the copy before it gets its name. Errors:
+        FAILED_PRECONDITION BACKUP_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +121,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StopJobs(self, request, context):
-        """Ends jobs as operator: FAILURE, outcome SYSTEM.
+        """Ends jobs as operator, all or none: FAILURE, outcome SYSTEM. A job that has
+        ended stays as it is. Errors: NOT_FOUND JOB_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -128,6 +128,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNIMPLEMENTED: this RPC is not built yet."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 57
     """INTERNAL: a defect of the server; the message names an opaque reference."""
+    ERROR_REASON_BACKUP_FAILED: _ErrorReason.ValueType  # 58
+    """FAILED_PRECONDITION: no backup was made; the message says why."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. The gRPC code follows from the reason."""
@@ -232,4 +234,6 @@ ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 56
 """UNIMPLEMENTED: this RPC is not built yet."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 57
 """INTERNAL: a defect of the server; the message names an opaque reference."""
+ERROR_REASON_BACKUP_FAILED: ErrorReason.ValueType  # 58
+"""FAILED_PRECONDITION: no backup was made; the message says why."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

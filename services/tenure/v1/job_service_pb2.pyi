@@ -919,21 +919,48 @@ class ExplainJobResponse(_message.Message):
     WORKERS_BANNED_FIELD_NUMBER: _builtins.int
     WORKERS_UNFIT_FIELD_NUMBER: _builtins.int
     NEXT_RETRY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    QUEUE_POSITION_BEYOND_FIELD_NUMBER: _builtins.int
+    QUEUE_PAUSED_FIELD_NUMBER: _builtins.int
+    FREE_SLOTS_FIELD_NUMBER: _builtins.int
+    WORKERS_DRAINING_FIELD_NUMBER: _builtins.int
+    WORKERS_SUSPECT_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """In words."""
     queue_position: _builtins.int
-    """Its place in its queue, 1 the next; 0: it does not wait."""
+    """Its place among the jobs that wait in its queue, 1 the next; 0: it does not
+    wait. Counted up to 10,000: see `queue_position_beyond`.
+    """
     workers_connected: _builtins.int
     """Connected workers of its queue."""
     workers_free: _builtins.int
-    """Of those, with a free slot."""
+    """Of those, with a free slot, and neither draining nor suspect."""
     workers_banned: _builtins.int
-    """Of the free ones, banned from this job."""
+    """Of the free ones, kept from this job for a while: it failed there, or was
+    not taken.
+    """
     workers_unfit: _builtins.int
-    """Of the free ones, that do not allow its paths."""
+    """Of the other free ones, where its absolute paths are not allowed or in use."""
+    state: _job_pb2.JobState.ValueType
+    """Its state."""
+    queue_position_beyond: _builtins.bool
+    """It is further back in its queue than `queue_position` says."""
+    queue_paused: _builtins.bool
+    """Its queue is paused."""
+    free_slots: _builtins.int
+    """Slots that the free workers have."""
+    workers_draining: _builtins.int
+    """Of the connected workers, those that take no more jobs."""
+    workers_suspect: _builtins.int
+    """Of the connected workers, those that get no jobs for a while, because
+    several failed there in a row.
+    """
     @_builtins.property
     def next_retry(self) -> _timestamp_pb2.Timestamp:
-        """No attempt before this instant."""
+        """The instant it waits for: the end of its wait after a failure, or, where all
+        free workers are kept from it, the first at which one may have it; unset:
+        it waits for no instant.
+        """
 
     def __init__(
         self,
@@ -945,10 +972,16 @@ class ExplainJobResponse(_message.Message):
         workers_banned: _builtins.int = ...,
         workers_unfit: _builtins.int = ...,
         next_retry: _timestamp_pb2.Timestamp | None = ...,
+        state: _job_pb2.JobState.ValueType = ...,
+        queue_position_beyond: _builtins.bool = ...,
+        queue_paused: _builtins.bool = ...,
+        free_slots: _builtins.int = ...,
+        workers_draining: _builtins.int = ...,
+        workers_suspect: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_retry", b"next_retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_retry", b"next_retry", "queue_position", b"queue_position", "summary", b"summary", "workers_banned", b"workers_banned", "workers_connected", b"workers_connected", "workers_free", b"workers_free", "workers_unfit", b"workers_unfit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_slots", b"free_slots", "next_retry", b"next_retry", "queue_paused", b"queue_paused", "queue_position", b"queue_position", "queue_position_beyond", b"queue_position_beyond", "state", b"state", "summary", b"summary", "workers_banned", b"workers_banned", "workers_connected", b"workers_connected", "workers_draining", b"workers_draining", "workers_free", b"workers_free", "workers_suspect", b"workers_suspect", "workers_unfit", b"workers_unfit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -143,7 +143,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainJob(self, request, context):
-        """Why a job is not running yet. Not built yet: UNIMPLEMENTED.
+        """Why a job is not running yet: what this server sees at this instant. Errors:
+        NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,7 +63,9 @@ class JobServiceStub:
     FollowLogs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.FollowLogsRequest, _job_service_pb2.FollowLogsResponse]
     """The output of a job's command. Not built yet: UNIMPLEMENTED."""
     ExplainJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]
-    """Why a job is not running yet. Not built yet: UNIMPLEMENTED."""
+    """Why a job is not running yet: what this server sees at this instant. Errors:
+    NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours.
+    """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -100,7 +102,9 @@ class JobServiceAsyncStub(JobServiceStub):
     FollowLogs: _aio.UnaryStreamMultiCallable[_job_service_pb2.FollowLogsRequest, _job_service_pb2.FollowLogsResponse]  # type: ignore[assignment]
     """The output of a job's command. Not built yet: UNIMPLEMENTED."""
     ExplainJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]  # type: ignore[assignment]
-    """Why a job is not running yet. Not built yet: UNIMPLEMENTED."""
+    """Why a job is not running yet: what this server sees at this instant. Errors:
+    NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours.
+    """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """For users. Every changing RPC takes an optional `request_id`: a repeat gives
@@ -182,6 +186,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ExplainJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ExplainJobResponse, _abc.Awaitable[_job_service_pb2.ExplainJobResponse]]:
-        """Why a job is not running yet. Not built yet: UNIMPLEMENTED."""
+        """Why a job is not running yet: what this server sees at this instant. Errors:
+        NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours.
+        """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

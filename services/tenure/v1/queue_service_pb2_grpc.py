@@ -73,8 +73,10 @@ class QueueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseQueues(self, request, context):
-        """Stops or starts giving out the jobs of queues; for administrators. Not
-        built yet: UNIMPLEMENTED.
+        """Stops or starts giving out the jobs of queues, all or none; for
+        administrators. Once it is answered, no job of a paused queue is given out
+        until it is resumed; jobs that run go on. Queues of the configuration file
+        can be paused too. Errors: NOT_FOUND QUEUE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

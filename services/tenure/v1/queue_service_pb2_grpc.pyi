@@ -41,8 +41,10 @@ class QueueServiceStub:
     BrowseQueues: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.BrowseQueuesRequest, _queue_service_pb2.BrowseQueuesResponse]
     """The queues, by name, in pages."""
     PauseQueues: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueuesRequest, _queue_service_pb2.PauseQueuesResponse]
-    """Stops or starts giving out the jobs of queues; for administrators. Not
-    built yet: UNIMPLEMENTED.
+    """Stops or starts giving out the jobs of queues, all or none; for
+    administrators. Once it is answered, no job of a paused queue is given out
+    until it is resumed; jobs that run go on. Queues of the configuration file
+    can be paused too. Errors: NOT_FOUND QUEUE_NOT_FOUND.
     """
 
 @_typing.type_check_only
@@ -58,8 +60,10 @@ class QueueServiceAsyncStub(QueueServiceStub):
     BrowseQueues: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.BrowseQueuesRequest, _queue_service_pb2.BrowseQueuesResponse]  # type: ignore[assignment]
     """The queues, by name, in pages."""
     PauseQueues: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueuesRequest, _queue_service_pb2.PauseQueuesResponse]  # type: ignore[assignment]
-    """Stops or starts giving out the jobs of queues; for administrators. Not
-    built yet: UNIMPLEMENTED.
+    """Stops or starts giving out the jobs of queues, all or none; for
+    administrators. Once it is answered, no job of a paused queue is given out
+    until it is resumed; jobs that run go on. Queues of the configuration file
+    can be paused too. Errors: NOT_FOUND QUEUE_NOT_FOUND.
     """
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -90,8 +94,10 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.PauseQueuesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.PauseQueuesResponse, _abc.Awaitable[_queue_service_pb2.PauseQueuesResponse]]:
-        """Stops or starts giving out the jobs of queues; for administrators. Not
-        built yet: UNIMPLEMENTED.
+        """Stops or starts giving out the jobs of queues, all or none; for
+        administrators. Once it is answered, no job of a paused queue is given out
+        until it is resumed; jobs that run go on. Queues of the configuration file
+        can be paused too. Errors: NOT_FOUND QUEUE_NOT_FOUND.
         """
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

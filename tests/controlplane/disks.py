@@ -1,0 +1,28 @@
+"""Disks for the memory store: one that can be full, one that can be slow."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tenure.store.store import StorageFull
+
+
+class FullDisk:
+    """Refuses while `full`."""
+
+    full = False
+
+    async def flush(self, events: int) -> None:
+        if self.full:
+            raise StorageFull("no room")
+
+
+class SlowDisk:
+    """Flushes while `open` is set."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def flush(self, events: int) -> None:
+        await self.open.wait()
