@@ -192,13 +192,19 @@ class ScriptedWorker:
     # --- what it says of attempts -------------------------------------------------------------------------------------
 
     async def beat(
-        self, assignment: worker_service_pb2.Assignment, *, message: str = "", fraction: float = 0
+        self,
+        assignment: worker_service_pb2.Assignment,
+        *,
+        message: str = "",
+        fraction: float = 0,
+        stage: job_pb2.AttemptStage.ValueType = RUN,
+        sync: job_pb2.SyncCounters | None = None,
     ) -> worker_service_pb2.HeartbeatAck.Item:
         """One beat for one attempt, and the answer."""
         lease_id = assignment.lease_id
         held = self.held.setdefault(lease_id, Held(assignment))
         held.count += 1
-        beat = worker_service_pb2.Beat(lease_id=lease_id, count=held.count, stage=RUN)
+        beat = worker_service_pb2.Beat(lease_id=lease_id, count=held.count, stage=stage, sync=sync)
         if message:
             beat.progress.CopyFrom(job_pb2.Progress(fraction=fraction, message=message))
         answer = await self._ask(
@@ -218,12 +224,14 @@ class ScriptedWorker:
             worker_service_pb2.REPORT_KIND_STARTED,
         )
 
-    async def succeed(self, assignment: worker_service_pb2.Assignment) -> worker_service_pb2.ReportAck.Item:
+    async def succeed(
+        self, assignment: worker_service_pb2.Assignment, *, sync: job_pb2.SyncCounters | None = None
+    ) -> worker_service_pb2.ReportAck.Item:
         """Report `succeeded`."""
-        return await self._report(
-            Report.Item(lease_id=assignment.lease_id, succeeded=worker_service_pb2.Succeeded()),
-            worker_service_pb2.REPORT_KIND_SUCCEEDED,
-        )
+        item = Report.Item(lease_id=assignment.lease_id, succeeded=worker_service_pb2.Succeeded())
+        if sync is not None:
+            item.last_beat.sync.CopyFrom(sync)
+        return await self._report(item, worker_service_pb2.REPORT_KIND_SUCCEEDED)
 
     async def fail(
         self,

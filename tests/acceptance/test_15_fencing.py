@@ -8,6 +8,7 @@ from tenure.v1 import errors_pb2
 from tests.acceptance.callers import state_of
 from tests.acceptance.scripted_worker import HELD, LOST
 from tests.acceptance.seed2_story import LOST_MS, Beaten, beaten
+from tests.acceptance.waiting import eventually
 from tests.acceptance.world import World
 
 
@@ -20,7 +21,11 @@ async def _lost(world: World, *, taken_over: bool) -> Beaten:
         await other.run()
     else:
         await world.until(LOST_MS)
-        await world.settle()
+
+        async def lost() -> bool:
+            return "LeaseExpired" in await story.admin.event_types(story.job_id)
+
+        await eventually(lost, "the end of the lease")
     return story
 
 

@@ -6,6 +6,7 @@ from tests.acceptance.callers import outcome_of, updates_of
 from tests.acceptance.invariants import assert_one_owner
 from tests.acceptance.scripted_worker import HELD
 from tests.acceptance.specifications import simple
+from tests.acceptance.waiting import eventually
 from tests.acceptance.world import World
 
 
@@ -52,7 +53,11 @@ async def test_scenario_24_but_a_job_that_kills_its_workers_is_given_up(world: W
         await worker.vanish()
         worker.beats_by_itself = False
         await world.let_pass(61)
+
+    async def given_up() -> bool:
+        return outcome_of(await user.job(job_id)) == "LOST"
+
+    await eventually(given_up, "the job to be given up")
     job = await user.job(job_id)
-    assert outcome_of(job) == "LOST"
     assert job.status.num_failures == 0
     assert updates_of(job)[-1][2].startswith("Your job has failed: ")

@@ -6,6 +6,7 @@ from tests.acceptance.callers import duration, outcome_of
 from tests.acceptance.invariants import assert_one_owner
 from tests.acceptance.scripted_worker import HELD
 from tests.acceptance.specifications import simple
+from tests.acceptance.waiting import eventually
 from tests.acceptance.world import World
 
 JOBS = 10
@@ -60,4 +61,8 @@ async def test_scenario_28_who_does_not_come_back_is_lost_after_a_minute(lasting
     await world.let_pass_without_beats(59)
     assert "LeaseExpired" not in await admin.event_types(job_id)
     await world.let_pass_without_beats(3)
-    assert "LeaseExpired" in await admin.event_types(job_id)
+
+    async def lost() -> bool:
+        return "LeaseExpired" in await admin.event_types(job_id)
+
+    await eventually(lost, "the end of the lease")

@@ -34,8 +34,8 @@ async def test_scenario_29_saved_in_three_of_ten_seconds(world: World) -> None:
 
 
 async def test_scenario_29_any_end_is_a_cancellation(world: World) -> None:
+    user = await world.user("user")
     for end in ("failed", "released", "lost", "grace over", "second terminate"):
-        user = await world.user("user")
         worker = await world.worker(f"w-{end.replace(' ', '-')}")
         job_id = await user.create(simple(hours=1))
         assignment = await worker.run()
@@ -56,8 +56,13 @@ async def test_scenario_29_any_end_is_a_cancellation(world: World) -> None:
                 assert (await worker.succeed(assignment)).state == LOST
             case _:
                 await user.terminate(job_id)
+
+        async def cancelled(job_id: str = job_id) -> bool:
+            job = await user.job(job_id)
+            return (state_of(job), outcome_of(job)) == ("SUCCESS", "CANCELLED")
+
+        await eventually(cancelled, f"the cancellation: {end}")
         job = await user.job(job_id)
-        assert (state_of(job), outcome_of(job)) == ("SUCCESS", "CANCELLED"), end
         assert job.status.num_failures <= 1
         await worker.vanish()
         worker.beats_by_itself = False

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from tests.acceptance.callers import Caller
 from tests.acceptance.scripted_worker import ScriptedWorker
-from tests.acceptance.serving import RunningServer, running_server
+from tests.controlplane.harness import RunningServer, running_server
 from tests.fakes import FakeClock, SequenceIds
 
 T0_MS = 1_633_329_776_235

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from pathlib import Path
 
@@ -111,6 +112,50 @@ async def test_an_error_of_the_disk_is_fatal(tmp_path: Path) -> None:
     anchor = read_anchor(tmp_path)
     assert anchor is not None
     assert anchor.position <= 1
+
+
+class _File(apsw.VFSFile):
+    """A file whose flushes fail while `broken` is set."""
+
+    broken = False
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
+        if _File.broken:
+            raise apsw.IOError("disk I/O error")
+        super().xSync(flags)
+
+
+class _Disk(apsw.VFS):
+    def __init__(self) -> None:
+        super().__init__("failing", "")
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+        return _File("", name or "", flags)
+
+
+async def test_a_flush_that_fails_is_never_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = _Disk()
+    monkeypatch.setattr(apsw, "Connection", functools.partial(apsw.Connection, vfs="failing"))
+    monkeypatch.setattr(_File, "broken", False)
+    fatal: list[BaseException] = []
+    try:
+        async with opened(tmp_path, fatal=fatal) as store:
+            await add_jobs(store, "before")
+            monkeypatch.setattr(_File, "broken", True)
+            calls = (add_jobs(store, f"j{number}") for number in range(10))
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(result) for result in results} == {CommitOutcomeUnknown}
+            assert [type(error) for error in fatal] == [apsw.IOError]
+            assert store.head().position == 1
+            monkeypatch.setattr(_File, "broken", False)
+            # What may or may not be on disk is not tried again behind the callers' backs.
+            with pytest.raises(CommitOutcomeUnknown):
+                await add_jobs(store, "later")
+        async with opened(tmp_path) as store:
+            assert (await load(store, "before")).job.id == "before"
+            assert [report async for report in store.verify()][-1].ok
+    finally:
+        disk.unregister()
 
 
 async def test_an_idle_store_has_written_its_anchor_and_writes_no_more(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tenure.store.offline import accept_log, rebuild_directory, verify_directory
 from tenure.store.open import BadAddress, directory_of
 from tenure.store.store import Head, StoreError, VerifyReport
 
-log = typer.Typer(
+app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Verify and rebuild the log of a stopped server.",
@@ -26,7 +26,7 @@ StoreOption = Annotated[
 ]
 
 
-@log.command("verify")
+@app.command("verify")
 def verify_command(
     store: StoreOption,
     write_anchor: Annotated[
@@ -56,7 +56,7 @@ def verify_command(
     print(f"verified: {report.events} events, {report.jobs} jobs, chain {chain}")
 
 
-@log.command("rebuild")
+@app.command("rebuild")
 def rebuild_command(store: StoreOption) -> None:
     """Make the rows of jobs and queues anew from the log: all of them, or, when the log is wrong, none."""
     directory = _directory(store)
@@ -77,7 +77,7 @@ def _verify(directory: Path) -> tuple[Head, VerifyReport]:
     head, report = next(steps)  # there is always a last report
     with _progress() as progress:
         task = progress.add_task("verifying", total=head.position, completed=report.position)
-        for head, report in steps:
+        for _, report in steps:
             progress.update(task, completed=report.position)
     return head, report
 

@@ -60,9 +60,7 @@ def _create(
         session.write(made.secret)
         session.flush()
         where = " Keep it in a file that only its owner can read." if sys.stdout.isatty() else ""
-        sys.stderr.write(
-            f"tenure: token {clean(made.token.id)}: {_about(made.token)}. It is shown this once.{where}\n"
-        )
+        sys.stderr.write(f"tenure: token {clean(made.token.id)}: {_about(made.token)}. It is shown this once.{where}\n")
 
     answer_one(session, made, draw)
 

@@ -19,6 +19,7 @@ from tenure.controlplane.admin_service import AdminService
 from tenure.controlplane.catalogue import Catalogue
 from tenure.controlplane.config import Configuration
 from tenure.controlplane.event_service import EventService
+from tenure.controlplane.explain import Explanations
 from tenure.controlplane.handler import Handler
 from tenure.controlplane.hosting import Host
 from tenure.controlplane.job_service import JobService
@@ -202,6 +203,9 @@ class ControlPlane:
             resume=self._resume,
             pages=self._pages,
             watches=self._watches,
+            explanations=Explanations(
+                store=self.store, clock=self._clock, queues=lambda: self.handler.queues, fit=self.workers.fit
+            ),
         )
         queues = QueueService(
             handler=self.handler,

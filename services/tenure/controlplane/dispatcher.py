@@ -75,6 +75,9 @@ class Dispatcher:
         # Waiting jobs whose place is not known.
         self._unplaced: dict[str, None] = {}
         self._wake = asyncio.Event()
+        # Set while nothing is being given out.
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._stopped = False
         workers.on_room = self._room
         timers.on_retry = self.find
@@ -134,6 +137,10 @@ class Dispatcher:
         if not queue.paused:
             self._wake.set()
 
+    async def given_out(self) -> None:
+        """Return when what is being given out at this instant has been, or was taken back."""
+        await self._idle.wait()
+
     def stop(self) -> None:
         """Give out nothing more."""
         self._stopped = True
@@ -178,7 +185,11 @@ class Dispatcher:
                 await self._read(head)
         chosen = self._choose()
         if chosen:
-            await self._give_out(chosen)
+            self._idle.clear()
+            try:
+                await self._give_out(chosen)
+            finally:
+                self._idle.set()
         return bool(chosen or self._unplaced) or any(
             head.low
             for queue in self._workers.pools

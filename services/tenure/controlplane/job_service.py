@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from tenure.controlplane.call import Call
 from tenure.controlplane.catalogue import Catalogue
 from tenure.controlplane.convert import job_message
+from tenure.controlplane.explain import Explanations
 from tenure.controlplane.handler import Handler, Step, not_found
 from tenure.controlplane.pages import Pages
 from tenure.controlplane.queries import filter_of, order_of
@@ -39,6 +40,7 @@ class JobService:
         resume: ResumeTokens,
         pages: Pages,
         watches: Watches,
+        explanations: Explanations,
     ) -> None:
         self._handler = handler
         self._store = store
@@ -46,6 +48,7 @@ class JobService:
         self._resume = resume
         self._pages = pages
         self._watches = watches
+        self._explanations = explanations
 
     async def create_jobs(
         self, request: job_service_pb2.CreateJobsRequest, call: Call
@@ -163,6 +166,15 @@ class JobService:
     ) -> AsyncIterator[job_service_pb2.WatchJobsResponse]:
         """A snapshot, then every event."""
         return self._watches.watch(request, call.identity)
+
+    async def explain_job(
+        self, request: job_service_pb2.ExplainJobRequest, call: Call
+    ) -> job_service_pb2.ExplainJobResponse:
+        """Why a job is not running yet."""
+        stored = (await self._store.load_jobs([request.id])).get(request.id)
+        if stored is None or not may_see(call.identity)(stored.job):
+            raise not_found()
+        return await self._explanations.explain(stored)
 
     async def _created(
         self,

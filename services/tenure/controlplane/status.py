@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from tenure.domain.errors import Reason, Refused
 from tenure.store.store import (
+    BackupFailed,
     CommitOutcomeUnknown,
     Conflict,
     DuplicateSpecification,
@@ -145,6 +146,8 @@ def of_store_error(error: StoreError) -> Refused | None:
             return Refused(Reason.STORAGE_FULL, "the server's disk is full; nothing was changed, reading goes on")
         case StorageReadOnly():
             return Refused(Reason.STORAGE_READ_ONLY, "the server's store can only be read; nothing was changed")
+        case BackupFailed():
+            return Refused(Reason.BACKUP_FAILED, str(error))
         case CommitOutcomeUnknown():
             return Refused(
                 Reason.COMMIT_OUTCOME_UNKNOWN,

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from tenure.controlplane.answers import Answers
 from tenure.controlplane.call import BadMessage, Call, Messages, StreamCall
 from tenure.controlplane.dispatcher import Dispatcher
+from tenure.controlplane.fitness import Fitness, fitness
 from tenure.controlplane.handler import Handler
 from tenure.controlplane.leases import Leases
 from tenure.controlplane.pages import Pages
@@ -24,6 +25,7 @@ from tenure.controlplane.times import set_timestamp
 from tenure.controlplane.upkeep import Upkeep
 from tenure.controlplane.workers import Worker, Workers
 from tenure.domain.errors import Reason, Refused
+from tenure.domain.job import Job
 from tenure.runtime.clock import Clock
 from tenure.runtime.ids import Ids
 from tenure.runtime.logs import get_logger
@@ -45,6 +47,7 @@ class WorkerService:
     def __init__(self, *, handler: Handler, store: Store, clock: Clock, ids: Ids, pages: Pages) -> None:
         self._handler = handler
         self._store = store
+        self._clock = clock
         self._pages = pages
         self.loaded = asyncio.Event()
         self._workers = Workers(clock)
@@ -107,6 +110,14 @@ class WorkerService:
         """
         self._dispatcher.stop()
         self._sessions.end_all(Refused(Reason.DRAINING, "the server is stopping; connect again"))
+
+    async def given_out(self) -> None:
+        """Return when what is being given out at this instant has been, or was taken back."""
+        await self._dispatcher.given_out()
+
+    def fit(self, job: Job) -> Fitness:
+        """Which workers of its queue a job could have now, and what is in the way of the others."""
+        return fitness(self._workers, self._leases.of_job(job.id), job, self._clock.wall_us())
 
     def queue_workers(self, queue_name: str) -> tuple[int, int]:
         """How many workers are connected for a queue, and how many jobs they could take now."""

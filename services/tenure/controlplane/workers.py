@@ -169,7 +169,7 @@ class Worker:
     def fits(self, job: Job) -> bool:
         """Whether the job's absolute paths lie below the worker's roots and are not in use."""
         return all(
-            any(_below(path, root) for root in self.roots) and not self._in_use(path)
+            any(below(path, root) for root in self.roots) and not self._in_use(path)
             for path in job.origin.absolute_paths
         )
 
@@ -207,7 +207,7 @@ class Worker:
 
     def _in_use(self, path: str) -> bool:
         used = (*self._hello_paths, *(path for slot in self.busy.values() for path in slot.paths))
-        return any(_below(path, other) or _below(other, path) for other in used)
+        return any(below(path, other) or below(other, path) for other in used)
 
 
 class Workers:
@@ -341,5 +341,6 @@ class Workers:
                 del self._gone[idle], self._all[idle]
 
 
-def _below(path: str, folder: str) -> bool:
+def below(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or lies below it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

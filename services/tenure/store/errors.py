@@ -53,5 +53,9 @@ class StorageReadOnly(StoreError):
     """The store can only be read; nothing of the unit was written."""
 
 
+class BackupFailed(StoreError):
+    """No backup was made; the text says why, for whoever asked for it."""
+
+
 class CommitOutcomeUnknown(StoreError):
     """The commit may or may not be on disk. The store takes no more commits: the process is to end and start again."""

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from pathlib import Path
 
 from tenure.domain import events as e
 from tenure.domain.job import Job
@@ -20,9 +20,13 @@ from tenure.domain.states import Phase
 from tenure.projections.histories import tell
 from tenure.projections.jobs import are_twins
 from tenure.store import chain, codec
+from tenure.store.disk import Disk as Disk
+from tenure.store.disk import InstantDisk as InstantDisk
 from tenure.store.memory_rows import MemoryRows
 from tenure.store.store import (
     AnsweredRequest,
+    Backup,
+    BackupFailed,
     Candidate,
     CommitOutcomeUnknown,
     Committed,
@@ -45,25 +49,6 @@ from tenure.store.store import (
 
 # How many events a filtered read looks at, at most, and a long walk before it lets others run.
 STEP = 1000
-
-
-class Disk(Protocol):
-    """What stands between a commit and its acknowledgement."""
-
-    async def flush(self, events: int) -> None:
-        """Return once so many events are as good as on disk.
-
-        Raises:
-            StorageFull, StorageReadOnly: nothing was written.
-            CommitOutcomeUnknown: the store takes no more commits.
-        """
-
-
-class InstantDisk:
-    """A disk that needs no time and never fails."""
-
-    async def flush(self, events: int) -> None:
-        """Return at once."""
 
 
 class MemoryStore:
@@ -257,6 +242,10 @@ class MemoryStore:
         """See `Store.candidates`."""
         return self._rows.candidates(queue, after, limit, now_us)
 
+    async def count_ahead(self, queue: str, place: tuple[int, int], limit: int) -> int:
+        """See `Store.count_ahead`."""
+        return self._rows.count_ahead(queue, place, limit)
+
     async def leased(self, after_id: str, limit: int) -> list[Job]:
         """See `Store.leased`."""
         return self._rows.leased(after_id, limit)
@@ -323,6 +312,10 @@ class MemoryStore:
             if rows.queues.get(name) != self._rows.queues.get(name):
                 report.problems.append(f"queue {name}: its row is not what its events make of it")
         yield report
+
+    async def backup(self, path: Path) -> Backup:
+        """See `Store.backup`."""
+        raise BackupFailed("a store in memory cannot be copied: start the server with --store sqlite:///DIR")
 
     async def rebuild(self) -> AsyncIterator[int]:
         """See `Store.rebuild`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from tenure.domain import events as e
 from tenure.domain.job import Job, Origin, create, evolve
@@ -104,6 +105,17 @@ class MemoryRows:
         )
         rest = [entry for entry in ready if after is None or entry[0] > after]
         return [Candidate(job=self.jobs[job_id].stored.job, place=place) for place, job_id in rest[:limit]]
+
+    def count_ahead(self, queue: str, place: tuple[int, int], limit: int) -> int:
+        """See `Store.count_ahead`."""
+        waiting = (
+            stored
+            for stored in self._live_jobs()
+            if stored.job.phase is Phase.QUEUED
+            and stored.job.origin.queue == queue
+            and (-stored.job.origin.priority, stored.created_position) < place
+        )
+        return sum(1 for _ in islice(waiting, limit))
 
     def leased(self, after_id: str, limit: int) -> list[Job]:
         """See `Store.leased`."""

@@ -7,7 +7,6 @@ goes to a few reader threads. The values of the last events are at hand for thos
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,12 +21,15 @@ from tenure.domain.queue import Queue
 from tenure.runtime.clock import Clock
 from tenure.store.origins import Created, Origins
 from tenure.store.rebuild import rebuild
+from tenure.store.sqlite_backup import Copies
+from tenure.store.sqlite_bookkeeping import PURGED_AT_ONCE, add_token, purge, revoke_token
 from tenure.store.sqlite_browse import browse
 from tenure.store.sqlite_prepare import PreparedUnit, prepare
 from tenure.store.sqlite_reads import Reads
 from tenure.store.sqlite_writer import Done, Errand, Work, Writer
 from tenure.store.store import (
     AnsweredRequest,
+    Backup,
     Candidate,
     Committed,
     EventFilter,
@@ -89,6 +91,7 @@ class SqliteStore:
         for _ in range(READERS):
             self._readers.put(Reads(path, self._origins))
         self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="tenure-reader")
+        self._copies = Copies(path, directory)
         self._writer = Writer(connection, directory, head, clock=clock, deliver=self._deliver, on_fatal=on_fatal)
         self._closed = False
         self._writer.start()
@@ -235,6 +238,10 @@ class SqliteStore:
         """See `Store.candidates`."""
         return await self._read(limit, lambda reads: reads.candidates(queue, after, limit, now_us))
 
+    async def count_ahead(self, queue: str, place: tuple[int, int], limit: int) -> int:
+        """See `Store.count_ahead`."""
+        return await self._scan(lambda reads: reads.count_ahead(queue, place, limit))
+
     async def leased(self, after_id: str, limit: int) -> list[Job]:
         """See `Store.leased`."""
         return await self._read(limit, lambda reads: reads.leased(after_id, limit))
@@ -251,9 +258,9 @@ class SqliteStore:
         """See `Store.purge_requests`."""
         forgotten = 0
         while True:
-            few = await self._errand(lambda connection: _purge(connection, before_us))
+            few = await self._errand(lambda connection: purge(connection, before_us))
             forgotten += few
-            if few < _PURGED_AT_ONCE:
+            if few < PURGED_AT_ONCE:
                 return forgotten
 
     async def load_queues(self) -> dict[str, Queue]:
@@ -266,7 +273,7 @@ class SqliteStore:
 
     async def add_token(self, token: TokenRow) -> None:
         """See `Store.add_token`."""
-        await self._errand(lambda connection: _add_token(connection, token))
+        await self._errand(lambda connection: add_token(connection, token))
 
     async def find_token(self, digest: bytes) -> TokenRow | None:
         """See `Store.find_token`."""
@@ -278,13 +285,18 @@ class SqliteStore:
 
     async def revoke_token(self, token_id: str, at_us: int) -> bool:
         """See `Store.revoke_token`."""
-        return await self._errand(lambda connection: _revoke_token(connection, token_id, at_us))
+        return await self._errand(lambda connection: revoke_token(connection, token_id, at_us))
 
     async def verify(self) -> AsyncIterator[VerifyReport]:
         """See `Store.verify`."""
         steps = verify(self._path, self._directory, self._head)
         while (report := await self._loop.run_in_executor(self._pool, next, steps, None)) is not None:
             yield report
+
+    async def backup(self, path: Path) -> Backup:
+        """See `Store.backup`."""
+        self._check_open()
+        return await self._copies.make(path)
 
     async def rebuild(self) -> AsyncIterator[int]:
         """See `Store.rebuild`."""
@@ -306,6 +318,7 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
+        await self._copies.stop()
         # Readers first: the last connection to close puts the write-ahead log away.
         await self._loop.run_in_executor(None, self._pool.shutdown)
         self._here.close()
@@ -313,38 +326,3 @@ class SqliteStore:
             self._readers.get().close()
         await self._loop.run_in_executor(None, self._writer.stop)
         self._on_close()
-
-
-_PURGED_AT_ONCE = 1_000
-
-
-def _purge(connection: apsw.Connection, before_us: int) -> int:
-    # Numbers grow with time, so the old ones come first.
-    connection.execute(
-        "DELETE FROM requests WHERE number IN "
-        "(SELECT number FROM (SELECT number, at_us FROM requests ORDER BY number LIMIT ?) WHERE at_us < ?)",
-        (_PURGED_AT_ONCE, before_us),
-    )
-    return connection.changes()
-
-
-def _add_token(connection: apsw.Connection, token: TokenRow) -> None:
-    connection.execute(
-        "INSERT INTO tokens (id, digest, role, subject, project, queues, created_us, revoked_us) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            token.id,
-            token.digest,
-            token.role,
-            token.subject,
-            token.project,
-            json.dumps(token.queues),
-            token.created_us,
-            token.revoked_us,
-        ),
-    )
-
-
-def _revoke_token(connection: apsw.Connection, token_id: str, at_us: int) -> bool:
-    connection.execute("UPDATE tokens SET revoked_us = ? WHERE id = ? AND revoked_us IS NULL", (at_us, token_id))
-    return connection.changes() > 0

@@ -206,6 +206,16 @@ class Reads:
         )
         return [Candidate(job=self.stored(JobRow(*row)).job, place=(place, row[1])) for *row, place in found]
 
+    def count_ahead(self, queue: str, place: tuple[int, int], limit: int) -> int:
+        """See `Store.count_ahead`."""
+        found = one(
+            self.connection,
+            "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_ready WHERE queue = ? AND place IS NOT NULL "
+            "AND (place, number) < (?, ?) LIMIT ?)",
+            (queue, *place, limit),
+        )
+        return int(found)
+
     def leased(self, after_id: str, limit: int) -> list[Job]:
         """See `Store.leased`."""
         start = self._number(e.job_stream(after_id)) if after_id else 0

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from tenure.domain.events import JobAssigned, NewEvent, RecordedEvent
@@ -27,6 +28,7 @@ from tenure.domain.states import State
 from tenure.projections.rows import AttemptRow as AttemptRow
 from tenure.projections.rows import UpdateRow as UpdateRow
 from tenure.store.errors import AnsweredRequest as AnsweredRequest
+from tenure.store.errors import BackupFailed as BackupFailed
 from tenure.store.errors import CommitOutcomeUnknown as CommitOutcomeUnknown
 from tenure.store.errors import Conflict as Conflict
 from tenure.store.errors import DuplicateSpecification as DuplicateSpecification
@@ -203,6 +205,14 @@ class EventFilter:
     types: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A copy of a store: the position of its last event, and its size in bytes."""
+
+    position: int
+    bytes: int
+
+
 @dataclass(slots=True, kw_only=True)
 class VerifyReport:
     """What `verify` found: `problems` in words, the first 100 of them; none means all is well."""
@@ -269,6 +279,9 @@ class Store(Protocol):
     async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
         """Queued jobs of a queue whose `not_before` is not ahead, by place, after that place."""
 
+    async def count_ahead(self, queue: str, place: tuple[int, int], limit: int) -> int:
+        """Queued jobs of a queue with a smaller place, whenever they may be given out; counted up to `limit`."""
+
     async def leased(self, after_id: str, limit: int) -> list[Job]:
         """Jobs with a live lease, in the order of their creation, after the job with that id ("": from the start)."""
 
@@ -306,6 +319,14 @@ class Store(Protocol):
     def verify(self) -> AsyncIterator[VerifyReport]:
         """Check everything: dense positions, versions, chain, projections equal to the fold. Yields the growing report
         now and then, the last one being whole."""
+
+    async def backup(self, path: Path) -> Backup:
+        """Copy everything that is durable now into a new file, check the copy, and only then give it that name.
+        Commits and reads go on meanwhile; a cancelled caller leaves no file.
+
+        Raises:
+            BackupFailed: there is no such file now; the text says why.
+        """
 
     def rebuild(self) -> AsyncIterator[int]:
         """Make all rows anew from the log; yields the position reached now and then. Nobody else may use the store."""

@@ -1,5 +1,4 @@
-"""How a refused call leaves over HTTP: the same `google.rpc.Status`, the status code that fits, and each door's own JSON.
-"""
+"""How a refused call leaves over HTTP: the same `google.rpc.Status`, and the status code that fits."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from tenure.web.answers import json_response
 DOMAIN = "tenure"
 MAX_PROBLEMS = 50
 
-HTTP_CODES = {
+HTTP_CODES: dict[int, int] = {
     code_pb2.CANCELLED: 499,
     code_pb2.UNKNOWN: 500,
     code_pb2.INVALID_ARGUMENT: 400,
@@ -54,7 +53,7 @@ class Unacceptable(CallFailed):
 
 
 def unacceptable(
-    code: code_pb2.Code.ValueType,
+    code: int,
     reason: str,
     message: str,
     *,
@@ -85,7 +84,7 @@ def http_code(failed: CallFailed) -> int:
     """The HTTP status code of a refusal."""
     if isinstance(failed, Unacceptable) and failed.http_code is not None:
         return failed.http_code
-    return HTTP_CODES.get(code_pb2.Code.Value(code_pb2.Code.Name(failed.status.code)), 500)
+    return HTTP_CODES.get(failed.status.code, 500)
 
 
 def reason_of(failed: CallFailed) -> str:

@@ -68,7 +68,7 @@ def _from_json(message_class: type[MessageT], value: Any) -> MessageT:
     message = message_class()
     if _fits(value, message):
         return message
-    problems = list(_limited(_problems(message_class.DESCRIPTOR, value, "")))
+    problems = list(_limited(_problems(message.DESCRIPTOR, value, "")))
     raise invalid(problems or [Problem("", "it cannot be read as " + message_class.DESCRIPTOR.full_name)])
 
 
@@ -106,13 +106,12 @@ def _problems(descriptor: Descriptor, value: Any, path: str) -> Iterator[Problem
             yield from _of_field(descriptor, field, key, each, place)
 
 
-def _of_field(
-    descriptor: Descriptor, field: FieldDescriptor, key: str, value: Any, place: str
-) -> Iterator[Problem]:
+def _of_field(descriptor: Descriptor, field: FieldDescriptor, key: str, value: Any, place: str) -> Iterator[Problem]:
     if _fits({key: value}, GetMessageClass(descriptor)()):
         return
     is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
     if is_map and isinstance(value, dict):
+        assert field.message_type is not None
         entry = field.message_type.fields_by_name["value"]
         for name, each in value.items():
             if not _fits({key: {name: each}}, GetMessageClass(descriptor)()):

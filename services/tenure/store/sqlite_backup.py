@@ -1,0 +1,216 @@
+"""A database copied while it is used: a snapshot in a new file, checked, and only then given its name.
+
+A file with the name that was asked for is therefore always a whole backup, whatever happened on the way. The copy is
+made by a connection of its own that only reads, so that commits and reads go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import apsw
+
+from tenure.store import chain
+from tenure.store.replay import event_pages
+from tenure.store.sqlite_schema import check_schema, connect_reader, one, read_meta, rows
+from tenure.store.store import Backup, BackupFailed, Head
+
+# What must be left free on the target's disk after the copy: it may be the live database's disk too.
+SPARE_BYTES = 64 * 1024 * 1024
+# Steps of SQLite's machine between two looks at whether the copy is still wanted: milliseconds.
+STEPS = 20_000
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class Copies:
+    """The copies of one database that are being made, each in a thread."""
+
+    def __init__(self, source: Path, directory: Path) -> None:
+        self._source = source
+        self._directory = directory
+        self._running: dict[asyncio.Future[Backup], threading.Event] = {}
+
+    async def make(self, target: Path) -> Backup:
+        """See `Store.backup`."""
+        stop = threading.Event()
+        work = asyncio.get_running_loop().run_in_executor(
+            None, copy_database, self._source, self._directory, target, stop.is_set
+        )
+        self._running[work] = stop
+        work.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+
+    async def stop(self) -> None:
+        """Give up what is being made; returns when its threads have ended."""
+        for stop in self._running.values():
+            stop.set()
+        if self._running:
+            await asyncio.wait(list(self._running))
+
+    def _ended(self, work: asyncio.Future[Backup]) -> None:
+        self._running.pop(work, None)
+        if not work.cancelled():
+            work.exception()  # whoever waited has it
+
+
+def copy_database(source: Path, directory: Path, target: Path, stopped: Callable[[], bool] = lambda: False) -> Backup:
+    """Copy a database that may be in use into a new file; see `Store.backup`.
+
+    Args:
+        source: the database.
+        directory: its data directory; a copy in there would be lost with it.
+        target: the new file.
+        stopped: whether the copy is no longer wanted.
+
+    Raises:
+        BackupFailed: there is no such file now.
+    """
+    _check_target(target, directory)
+    draft = target.with_name(f".{target.name}.part")
+    try:
+        draft.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        _copy(source, draft, stopped)
+        backup = _checked(draft, stopped)
+        _sync(draft, os.O_RDONLY)
+        _name(draft, target)
+        _sync(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except apsw.InterruptError:
+        raise BackupFailed("it was given up before the copy was whole") from None
+    except apsw.FullError:
+        raise BackupFailed(f"the disk of {target.parent} is full") from None
+    except (apsw.CorruptError, apsw.NotADBError):
+        raise BackupFailed("the store is damaged: check it with `tenure log verify`") from None
+    except apsw.Error as error:
+        raise BackupFailed(f"the database could not be copied ({type(error).__name__})") from error
+    except OSError as error:
+        raise BackupFailed(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+            draft.with_name(f"{draft.name}-journal").unlink(missing_ok=True)
+    return backup
+
+
+def _check_target(target: Path, directory: Path) -> None:
+    if not target.is_absolute():
+        raise BackupFailed(f"{target} is no absolute path")
+    if not target.name or not target.parent.is_dir():
+        raise BackupFailed(f"there is no folder {target.parent} on this machine")
+    if target.parent.resolve().is_relative_to(directory.resolve()):
+        raise BackupFailed(
+            f"{target.parent} is in the data directory: a backup belongs elsewhere, best on another disk"
+        )
+    if os.path.lexists(target):
+        raise BackupFailed(f"{target} is there already: name a new file")
+
+
+def _copy(source: Path, draft: Path, stopped: Callable[[], bool]) -> None:
+    connection = connect_reader(source)
+    try:
+        pages = one(connection, "PRAGMA page_count") - one(connection, "PRAGMA freelist_count")
+        size = pages * one(connection, "PRAGMA page_size")
+        free = shutil.disk_usage(draft.parent).free
+        if free < size + SPARE_BYTES:
+            raise BackupFailed(
+                f"the disk of {draft.parent} has {free} bytes free; the copy takes {size}, and {SPARE_BYTES} must stay"
+            )
+        connection.set_progress_handler(stopped, STEPS)
+        # Forbidden while only queries are allowed; the connection stays read-only all the same.
+        connection.pragma("query_only", 0)
+        connection.execute("VACUUM INTO ?", (str(draft),))
+    finally:
+        connection.close()
+
+
+def _checked(draft: Path, stopped: Callable[[], bool]) -> Backup:
+    """The copy, once nothing is wrong with it."""
+    connection = connect_reader(draft)
+    try:
+        connection.set_progress_handler(stopped, STEPS)
+        if not check_schema(connection, draft):
+            raise BackupFailed("the store is empty")
+        found = [str(row[0]) for row in rows(connection, "PRAGMA quick_check(10)")]
+        problem = "" if found == ["ok"] else found[0]
+        head = read_head(connection)
+        problem = problem or chain_problem(connection, head, stopped)
+        if problem:
+            raise BackupFailed(f"the copy is not whole, and so the store may not be ({problem}): `tenure log verify`")
+    finally:
+        connection.close()
+    return Backup(position=head.position, bytes=draft.stat().st_size)
+
+
+def read_head(connection: apsw.Connection) -> Head:
+    """The end of the log as the database has it."""
+    meta = read_meta(connection)
+    position, head_hash = 0, chain.START
+    for row in rows(connection, "SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"):
+        position, head_hash = row
+    return Head(log_id=meta["log_id"], epoch=int(meta["epoch"]), position=position, hash=head_hash)
+
+
+def chain_problem(connection: apsw.Connection, head: Head, stopped: Callable[[], bool] = lambda: False) -> str:
+    """What is wrong with the log's positions and its hash chain; empty: nothing.
+
+    Raises:
+        apsw.InterruptError: it is no longer wanted.
+    """
+    reached, running = 0, chain.START
+    links: list[chain.Link] = []
+    for page in event_pages(connection, head.position):
+        if stopped():
+            raise apsw.InterruptError("no longer wanted")
+        commits = dict(
+            rows(
+                connection,
+                "SELECT position, hash FROM commits WHERE position BETWEEN ? AND ?",
+                (page[0][0], page[-1][0]),
+            )
+        )
+        for position, stream, version, _, time_us, data in page:
+            if position != reached + 1:
+                return f"position {reached + 1} is missing"
+            reached = position
+            links.append((position, stream, version, time_us, data))
+            if position in commits:
+                running = chain.advance(running, links)
+                if running != commits[position]:
+                    return f"positions {links[0][0]} to {position} are not what was committed"
+                links.clear()
+    return "" if reached == head.position and not links else f"the log ends at position {reached}"
+
+
+def _name(draft: Path, target: Path) -> None:
+    """Give the draft its name; a file that came to be there meanwhile stays."""
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise BackupFailed(f"{target} is there already: name a new file") from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without links.
+        if os.path.lexists(target):
+            raise BackupFailed(f"{target} is there already: name a new file") from None
+        draft.rename(target)
+
+
+def _sync(path: Path, flags: int) -> None:
+    file = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
