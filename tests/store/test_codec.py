@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tenure.domain import events as e
 from tenure.events.v1 import event_pb2 as pb
-from tenure.store import codec
+from tenure.store import codec, encoding
 
 TIMES = st.integers(0, 253_402_300_799_000_000)
 SPANS = st.integers(0, 10**15)
@@ -151,6 +151,40 @@ def test_what_is_stored_is_read_again(
     assert message.time.ToMicroseconds() == time_us
     again = codec.decode(message.SerializeToString(), position=4, stream="job/j", version=version, time_us=time_us)
     assert again == event
+
+
+@given(
+    payload=st.one_of(*(PAYLOADS[kind] for kind in encoding.BODIES)),
+    event_id=TEXTS.filter(bool),
+    actor=TEXTS,
+    request_id=TEXTS,
+    stream=TEXTS,
+)
+def test_what_is_encoded_by_hand_is_what_the_message_says(
+    payload: e.Payload, event_id: str, actor: str, request_id: str, stream: str
+) -> None:
+    event = e.RecordedEvent(
+        position=0,
+        stream=stream,
+        version=0,
+        event_id=event_id,
+        time_us=0,
+        actor=actor,
+        request_id=request_id,
+        request_digest=b"d" if request_id else b"",
+        payload=payload,
+    )
+    message = codec.to_message(event)
+    message.ClearField("time")
+    new = e.NewEvent(event_id=event_id, time_us=0, actor=actor, payload=payload)
+    data = codec.encode(new, stream=stream, request_id=request_id, request_digest=b"d")
+    assert data == message.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 16_383, 16_384, 2**31 - 1, 2**63 - 1, -1, -(2**31), -(2**63)])
+def test_numbers_are_written_as_protobuf_writes_them(value: int) -> None:
+    message = pb.JobHeartbeat(count=value).SerializeToString()
+    assert message == (b"\x18" + encoding.varint(value) if value else b"")
 
 
 def test_only_the_first_event_of_a_stream_names_it() -> None:

@@ -91,7 +91,7 @@ def client_command(function: Callable[Concatenate[Session, P], None]) -> Callabl
 
 
 def options_command(function: Callable[Concatenate[Options, P], None]) -> Callable[..., None]:
-    """A command of a function whose first argument is the global options: it opens a session itself, if it needs one."""
+    """A command of a function whose first argument is the global options; sessions are its own business."""
     return _command(function, function)
 
 

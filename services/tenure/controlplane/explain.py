@@ -14,7 +14,7 @@ from tenure.controlplane.convert import STATES
 from tenure.controlplane.fitness import Fitness
 from tenure.controlplane.times import set_timestamp
 from tenure.domain import events as e
-from tenure.domain.job import Avoided, Job
+from tenure.domain.job import Avoided, Job, Lease
 from tenure.domain.queue import Queue
 from tenure.domain.states import Phase
 from tenure.runtime.clock import Clock
@@ -132,16 +132,17 @@ def sentence(around: Circumstances) -> str:
         case Phase.STOPPING:
             return f"It does not wait: it is being cancelled, and {attempt} has until {_at(job.stop_until_us)}."
         case Phase.RUNNING:
-            return f"It does not wait: {attempt} has been running since {_at(job.lease and job.lease.started_us)}."
+            assert job.lease is not None
+            return f"It does not wait: {attempt} has been running since {_at(job.lease.started_us)}."
         case Phase.ASSIGNED:
-            return f"It has a worker: {attempt}, since {_at(job.lease and job.lease.assigned_us)}; {_assigned(around)}."
+            assert job.lease is not None
+            return f"It has a worker: {attempt}, since {_at(job.lease.assigned_us)}; {_assigned(job.lease, around)}."
         case Phase.QUEUED:
             return f"{_waiting(around)} {_turn(around)}"
 
 
-def _assigned(around: Circumstances) -> str:
-    lease = around.job.lease
-    if lease is not None and lease.stage is e.Stage.SYNC_BEFORE:
+def _assigned(lease: Lease, around: Circumstances) -> str:
+    if lease.stage is e.Stage.SYNC_BEFORE:
         return "its input is being copied there"
     if around.fitness.accepted is False:
         return "the worker has not accepted it yet"

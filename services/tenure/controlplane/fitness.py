@@ -1,4 +1,4 @@
-"""What this server's workers are to one job at this instant: who could have it, and what is in the way of the others."""
+"""What this server's workers are to one job at this instant: who could have it, what is in the way of the others."""
 
 from __future__ import annotations
 

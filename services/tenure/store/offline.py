@@ -12,8 +12,8 @@ from tenure.store.anchor import Anchor, write_anchor
 from tenure.store.codec import DecodeError
 from tenure.store.rebuild import rebuild
 from tenure.store.replay import BrokenStream
-from tenure.store.sqlite_open import lock_directory, read_head
-from tenure.store.sqlite_schema import NAME, BadDatabase, check_schema, connect_reader, connect_writer
+from tenure.store.sqlite_open import lock_directory
+from tenure.store.sqlite_schema import NAME, BadDatabase, check_schema, connect_reader, connect_writer, read_head
 from tenure.store.store import Head, VerifyReport
 from tenure.store.verify import verify
 

@@ -19,7 +19,7 @@ import apsw
 
 from tenure.store import chain
 from tenure.store.replay import event_pages
-from tenure.store.sqlite_schema import check_schema, connect_reader, one, read_meta, rows
+from tenure.store.sqlite_schema import check_schema, connect_reader, one, read_head, rows
 from tenure.store.store import Backup, BackupFailed, Head
 
 # What must be left free on the target's disk after the copy: it may be the live database's disk too.
@@ -151,15 +151,6 @@ def _checked(draft: Path, stopped: Callable[[], bool]) -> Backup:
     finally:
         connection.close()
     return Backup(position=head.position, bytes=draft.stat().st_size)
-
-
-def read_head(connection: apsw.Connection) -> Head:
-    """The end of the log as the database has it."""
-    meta = read_meta(connection)
-    position, head_hash = 0, chain.START
-    for row in rows(connection, "SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"):
-        position, head_hash = row
-    return Head(log_id=meta["log_id"], epoch=int(meta["epoch"]), position=position, hash=head_hash)
 
 
 def chain_problem(connection: apsw.Connection, head: Head, stopped: Callable[[], bool] = lambda: False) -> str:

@@ -26,7 +26,7 @@ from tenure.store.sqlite_schema import (
     connect_writer,
     create_schema,
     one,
-    read_meta,
+    read_head,
     rows,
 )
 from tenure.store.store import Head
@@ -135,15 +135,6 @@ def _prepare(connection: apsw.Connection, directory: Path, path: Path, log_id: s
     if problem:
         raise AnchorMismatch(f"{directory}: {problem}. {_ADVICE}")
     return head
-
-
-def read_head(connection: apsw.Connection) -> Head:
-    """The end of the log as the database has it."""
-    meta = read_meta(connection)
-    position, head_hash = 0, chain.START
-    for row in connection.execute("SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"):
-        position, head_hash = row
-    return Head(log_id=meta["log_id"], epoch=int(meta["epoch"]), position=position, hash=head_hash)
 
 
 def tail_problem(connection: apsw.Connection, anchored: int, head: Head) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 
 import apsw
 
-from tenure.store.store import StoreError
+from tenure.store import chain
+from tenure.store.store import Head, StoreError
 
 NAME = "tenure.db"
 SCHEMA_VERSION = 1
@@ -131,6 +132,15 @@ def check_schema(connection: apsw.Connection, path: Path) -> bool:
 def read_meta(connection: apsw.Connection) -> dict[str, str]:
     """What the log says of itself."""
     return dict(rows(connection, "SELECT key, value FROM meta"))
+
+
+def read_head(connection: apsw.Connection) -> Head:
+    """The end of the log as the database has it."""
+    meta = read_meta(connection)
+    position, head_hash = 0, chain.START
+    for row in rows(connection, "SELECT position, hash FROM commits ORDER BY position DESC LIMIT 1"):
+        position, head_hash = row
+    return Head(log_id=meta["log_id"], epoch=int(meta["epoch"]), position=position, hash=head_hash)
 
 
 def rows(connection: apsw.Connection, sql: str, values: Sequence[Value] = ()) -> list[Any]:

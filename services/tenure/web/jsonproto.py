@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -68,7 +68,7 @@ def _from_json(message_class: type[MessageT], value: Any) -> MessageT:
     message = message_class()
     if _fits(value, message):
         return message
-    problems = list(_limited(_problems(message.DESCRIPTOR, value, "")))
+    problems = list(_limited(_problems(cast(Descriptor, message_class.DESCRIPTOR), value, "")))
     raise invalid(problems or [Problem("", "it cannot be read as " + message_class.DESCRIPTOR.full_name)])
 
 

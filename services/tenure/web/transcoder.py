@@ -43,6 +43,7 @@ class Binding:
     body: str
     method: str
     streams: bool
+    request: Descriptor
     request_class: type[Message]
     response_class: type[Message]
 
@@ -88,6 +89,7 @@ def _binding(method: MethodDescriptor, rule: http_pb2.HttpRule) -> Binding:
         body=rule.body,
         method=f"/{method.containing_service.full_name}/{method.name}",
         streams=method.server_streaming,
+        request=method.input_type,
         request_class=GetMessageClass(method.input_type),
         response_class=GetMessageClass(method.output_type),
     )
@@ -142,7 +144,7 @@ class Transcoder:
 
 
 async def _message_of(request: Request, binding: Binding, fields: dict[str, str]) -> Message:
-    descriptor = binding.request_class().DESCRIPTOR
+    descriptor = binding.request
     size = 0
     if binding.body:
         raw = await read_body(request)
