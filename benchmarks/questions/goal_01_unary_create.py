@@ -27,12 +27,11 @@ async def ask(bench: Bench) -> Answer:
         )
     create, noop = found["create"], found["no-op"]
     return Answer(
-        question="One job a call",
+        goal=1,
         series=tuple(found.values()),
         claims=(
-            Claim(goal=1, text="create ÷ no-op call", wanted=0.75, found=ratios(create, noop)),
+            Claim(text="create ÷ no-op call", wanted=0.75, found=ratios(create, noop)),
             Claim(
-                goal=1,
                 text="the same in processor time of the server",
                 found=ratios(noop, create, lambda sample: sample.server_us),
             ),

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from benchmarks.rig.bench import Bench, Case, closed_loop, for_seconds
 from benchmarks.rig.callers import created_event, stored_event_bytes
 from benchmarks.rig.figures import Answer, Claim, Sample, ratios
+from benchmarks.rig.finished import opened
 from benchmarks.rig.raw_sqlite import RawLog
 from tenure.domain import events as e
 from tenure.domain.job import create
-from tenure.runtime.clock import SystemClock
 from tenure.runtime.ids import Uuid7Ids
-from tenure.store.open import open_store
 from tenure.store.store import Append, Unit
 
 TOGETHER = 64
@@ -23,7 +22,7 @@ SECONDS = 1.5
 async def ask(bench: Bench) -> Answer:
     """Commits of one job each through the store's port: one after the other, and 64 at once."""
     async with bench.scratch() as folder:
-        store = await open_store(f"sqlite://{folder / 'data'}", clock=SystemClock(), on_fatal=_fatal)
+        store = await opened(folder / "data")
         raw = RawLog(folder / "raw.db")
         data = stored_event_bytes()
 
@@ -48,12 +47,11 @@ async def ask(bench: Bench) -> Answer:
         await store.close()
     alone, together, raw_series = found["alone"], found["together"], found["raw"]
     return Answer(
-        question="Commits together and alone",
+        goal=3,
         series=tuple(found.values()),
         claims=(
-            Claim(goal=3, text=f"{TOGETHER} callers ÷ one", wanted=10.0, found=ratios(together, alone)),
+            Claim(text=f"{TOGETHER} callers ÷ one", wanted=10.0, found=ratios(together, alone)),
             Claim(
-                goal=3,
                 text="median of a lone commit ÷ of a raw one",
                 wanted=2.0,
                 at_most=True,
@@ -72,7 +70,3 @@ def _units() -> Iterator[Unit]:
             stream=e.job_stream(job_id), expected_version=0, events=(new,), job=create(job_id, event, now_us)
         )
         yield Unit(appends=(append,))
-
-
-def _fatal(error: BaseException) -> None:
-    raise SystemExit(f"the store has failed: {error}")

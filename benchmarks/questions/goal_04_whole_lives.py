@@ -55,7 +55,7 @@ async def ask(bench: Bench) -> Answer:
         found = await bench.interleave(*cases)
     theirs = found.get("beanstalkd -f0")
     return Answer(
-        question="Whole lives of jobs",
+        goal=4,
         series=tuple(found.values()),
         claims=(
             _beside(found["unary, 10 workers"], theirs, 0.5),
@@ -88,7 +88,6 @@ async def _peer(stack: AsyncExitStack, peer: Server, bench: Bench) -> Case:
 
 def _beside(ours: Series, theirs: Series | None, wanted: float) -> Claim:
     return Claim(
-        goal=4,
         text=f"{ours.name} ÷ beanstalkd -f0",
         wanted=wanted,
         found=ratios(ours, theirs) if theirs is not None else (),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import grpc
 
@@ -21,20 +21,22 @@ from tenure.domain import events as e
 from tenure.store import codec
 from tenure.v1 import job_pb2, job_service_pb2
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+# Different ones; a multiple of every number of items.
+SPECIFICATIONS = 1000
+
+_Item = job_service_pb2.CreateJobsRequest.Item
 
 CREATE = "/tenure.v1.JobService/CreateJobs"
 OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 
 
-def specification() -> job_pb2.JobSpecification:
-    """A usual job, a little over 200 bytes."""
+def specification(seed: int = 0) -> job_pb2.JobSpecification:
+    """A usual job, a little under 200 bytes; no two seeds give the same."""
     spec = job_pb2.JobSpecification(
         name="train-resnet",
         queue="default",
         command="/usr/bin/python3",
-        arguments=["train.py", "--epochs", "40", "--data", "data/imagenet", "--checkpoint", "checkpoints/"],
+        arguments=["train.py", "--epochs", "40", "--data", "data/imagenet", "--seed", str(seed)],
         environment={"OMP_NUM_THREADS": "8", "CUDA_VISIBLE_DEVICES": "0"},
     )
     spec.time_allocation.FromSeconds(4 * 3600)
@@ -58,13 +60,18 @@ def stored_event_bytes() -> bytes:
 
 
 def requests(items: int) -> Iterator[bytes]:
-    """CreateJobsRequests of so many items, no two with the same request id."""
-    one = job_service_pb2.CreateJobsRequest.Item(specification=specification())
-    request = job_service_pb2.CreateJobsRequest(items=[one] * items)
+    """CreateJobsRequests of so many different items, no two with the same request id."""
+    parts = [_request(items=[_Item(specification=specification(seed))]) for seed in range(SPECIFICATIONS)]
     run = os.urandom(8).hex()
+    at = 0
     for number in itertools.count():
-        request.request_id = f"{run}-{number:019d}"
-        yield request.SerializeToString()
+        # Serialized messages one after the other are their union.
+        yield b"".join(parts[at : at + items]) + _request(request_id=f"{run}-{number:019d}")
+        at = (at + items) % SPECIFICATIONS
+
+
+def _request(*, items: Sequence[_Item] = (), request_id: str = "") -> bytes:
+    return job_service_pb2.CreateJobsRequest(items=items, request_id=request_id).SerializeToString()
 
 
 @asynccontextmanager

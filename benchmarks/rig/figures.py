@@ -55,7 +55,6 @@ class Claim:
     """A goal and what was found: `found` has one ratio a repeat.
 
     Attributes:
-        goal: number of the goal.
         text: what is compared with what.
         wanted: the ratio that is the goal; None: no goal, said for information.
         at_most: the goal is an upper limit.
@@ -63,7 +62,6 @@ class Claim:
         why_not: why there are none.
     """
 
-    goal: int
     text: str
     wanted: float | None = None
     at_most: bool = False
@@ -85,9 +83,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a question came to."""
+    """What a question came to. `goal` is the number of the goal that it is about."""
 
-    question: str
+    goal: int
     series: tuple[Series, ...]
     claims: tuple[Claim, ...]
     notes: tuple[str, ...] = field(default=())

@@ -54,8 +54,10 @@ def show(answers: Sequence[Answer]) -> None:
     console.print(_claims(answers))
     console.print(_series(answers))
     for answer in answers:
+        for one in answer.series:
+            console.print(f"Goal {answer.goal}, {one.name}: {one.how}.")
         for note in answer.notes:
-            console.print(f"{answer.question}: {note}.")
+            console.print(f"Goal {answer.goal}: {note}.")
     busy = max((others for answer in answers for one in answer.series for others in [_others(one)]), default=0.0)
     if busy > DISTURBED:
         console.print(f"Other programs kept up to {busy:.0%} of a processor busy: these figures are disturbed.")
@@ -63,7 +65,13 @@ def show(answers: Sequence[Answer]) -> None:
 
 def _claims(answers: Sequence[Answer]) -> Table:
     table = Table(title="Ratios: median of the repeats, and their range", title_justify="left")
-    for header, justify in (("Goal", "right"), ("", "left"), ("Ratio", "right"), ("Range", "right"), ("Wanted", "right")):
+    for header, justify in (
+        ("Goal", "right"),
+        ("", "left"),
+        ("Ratio", "right"),
+        ("Range", "right"),
+        ("Wanted", "right"),
+    ):
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     table.add_column("")
     for answer in answers:
@@ -71,21 +79,19 @@ def _claims(answers: Sequence[Answer]) -> Table:
             found, spread = "–", "–"
             if claim.found:
                 found, spread = f"{claim.ratio:.3g}", f"{min(claim.found):.3g} … {max(claim.found):.3g}"
-            table.add_row(str(claim.goal), claim.text, found, spread, _wanted(claim), _verdict(claim))
+            table.add_row(str(answer.goal), claim.text, found, spread, _wanted(claim), _verdict(claim))
     return table
 
 
 def _series(answers: Sequence[Answer]) -> Table:
     table = Table(title="What they were made of: medians", title_justify="left")
-    for header in ("Case", "Conditions"):
-        table.add_column(header)
-    for header in ("Value", "Unit", "p50 ms", "p99 ms", "Server µs", "Others"):
-        table.add_column(header, justify="left" if header == "Unit" else "right")
+    for header in ("Goal", "Case", "Value", "Unit", "p50 ms", "p99 ms", "Server µs", "Others"):
+        table.add_column(header, justify="left" if header in ("Case", "Unit") else "right")
     for answer in answers:
         for one in answer.series:
             table.add_row(
+                str(answer.goal),
                 one.name,
-                one.how,
                 f"{one.median(lambda sample: sample.value):,.4g}",
                 one.unit,
                 _number(one.median(lambda sample: sample.p50_ms), ".2f"),

@@ -189,6 +189,10 @@ class Caller:
         """BrowseJobs: one page."""
         return await self._call(self.jobs.BrowseJobs, request)
 
+    async def explain(self, job_id: str) -> job_service_pb2.ExplainJobResponse:
+        """ExplainJob."""
+        return await self._call(self.jobs.ExplainJob, job_service_pb2.ExplainJobRequest(id=job_id))
+
     async def extend_many(
         self, items: Sequence[job_service_pb2.ExtendJobsRequest.Item], *, request_id: str = ""
     ) -> job_service_pb2.ExtendJobsResponse:

@@ -78,6 +78,11 @@ async def test_scenario_17_with_only_a_alive_the_job_waits(memory_world: World) 
     job = await user.job(job_id)
     assert state_of(job) == "IN_QUEUE"
     assert job.status.num_failures == 1
+    why = await user.explain(job_id)
+    assert (why.workers_connected, why.workers_banned) == (1, 1)
+    assert why.queue_position == 1
+    assert millis(why.next_retry) == T0_MS + BAN_S * 1000
+    assert why.summary
 
     await world.let_pass(1)
     assert (await a.assignment()).attempt == 2

@@ -7,6 +7,7 @@ import pytest
 from tenure.store.memory import MemoryStore
 from tenure.store.store import CommitOutcomeUnknown, StorageFull, Store
 from tests.store.contract import LogContract
+from tests.store.contract_ahead import AheadContract
 from tests.store.contract_jobs import JobsContract
 from tests.store.contract_lists import ListsContract
 from tests.store.contract_others import OthersContract
@@ -33,6 +34,10 @@ class TestLists(ListsContract):
 
 
 class TestOthers(OthersContract):
+    pass
+
+
+class TestAhead(AheadContract):
     pass
 
 

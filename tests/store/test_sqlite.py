@@ -7,6 +7,7 @@ import pytest
 
 from tenure.store.store import Store
 from tests.store.contract import LogContract
+from tests.store.contract_ahead import AheadContract
 from tests.store.contract_jobs import JobsContract
 from tests.store.contract_lists import ListsContract
 from tests.store.contract_others import OthersContract
@@ -32,4 +33,8 @@ class TestLists(ListsContract):
 
 
 class TestOthers(OthersContract):
+    pass
+
+
+class TestAhead(AheadContract):
     pass

@@ -5,15 +5,23 @@ here.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from tenure.controlplane.call import Call
+from tenure.controlplane.handler import Handler, Step
 from tenure.controlplane.pages import Pages
 from tenure.controlplane.permissions import Role
+from tenure.controlplane.requests import request_key
+from tenure.controlplane.resume import ResumeTokens
 from tenure.controlplane.times import set_timestamp
 from tenure.controlplane.tokens import Tokens
+from tenure.domain import commands as c
 from tenure.domain.errors import Reason, Refused
+from tenure.runtime.logs import get_logger
 from tenure.store.store import Store, TokenRow, VerifyReport
 from tenure.v1 import admin_service_pb2
+
+_log = get_logger("admin")
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
@@ -30,16 +38,21 @@ class AdminService:
     """The servicer.
 
     Args:
+        handler: ends jobs.
         store: what is looked after.
         tokens: makes and revokes tokens.
+        resume: makes resume tokens.
         pages: makes page tokens.
     """
 
-    def __init__(self, store: Store, tokens: Tokens, pages: Pages) -> None:
+    def __init__(self, *, handler: Handler, store: Store, tokens: Tokens, resume: ResumeTokens, pages: Pages) -> None:
+        self._handler = handler
         self._store = store
         self._tokens = tokens
+        self._resume = resume
         self._pages = pages
         self._verifying = asyncio.Lock()
+        self._copying = asyncio.Lock()
 
     async def create_token(
         self, request: admin_service_pb2.CreateTokenRequest, call: Call
@@ -91,6 +104,39 @@ class AdminService:
         return admin_service_pb2.VerifyLogResponse(
             ok=report.ok, position=report.position, events=report.events, problems=report.problems[:100]
         )
+
+    async def backup_store(
+        self, request: admin_service_pb2.BackupStoreRequest, call: Call
+    ) -> admin_service_pb2.BackupStoreResponse:
+        """Copies the store into a new file of this machine; one copy at a time."""
+        if self._copying.locked():
+            raise Refused(Reason.LIMIT_EXCEEDED, "a backup is being made for somebody else; try again later")
+        async with self._copying:
+            backup = await self._store.backup(Path(request.path))
+        _log.info("backed_up", path=request.path, position=backup.position, by=call.identity.principal)
+        return admin_service_pb2.BackupStoreResponse(position=backup.position, bytes=backup.bytes)
+
+    async def stop_jobs(
+        self, request: admin_service_pb2.StopJobsRequest, call: Call
+    ) -> admin_service_pb2.StopJobsResponse:
+        """Ends jobs as operator, all or none; a job that has ended stays as it is."""
+        ids = list(dict.fromkeys(request.ids))
+        steps = [Step(job_id=job_id, command=c.Halt(reason=request.reason)) for job_id in ids]
+        key = request_key("StopJobs", request, call.identity)
+        try:
+            executed = await self._handler.execute(steps, actor=call.identity.principal, request=key)
+        except Refused as refused:
+            if refused.reason is Reason.JOB_NOT_FOUND:
+                raise await self._which_is_missing(request) or refused from refused
+            raise
+        return admin_service_pb2.StopJobsResponse(resume_token=await self._resume.make(executed.position))
+
+    async def _which_is_missing(self, request: admin_service_pb2.StopJobsRequest) -> Refused | None:
+        known = await self._store.load_jobs(list(request.ids))
+        for index, job_id in enumerate(request.ids):
+            if job_id not in known:
+                return Refused(Reason.JOB_NOT_FOUND, f"there is no job {job_id}", field=f"ids[{index}]")
+        return None
 
     async def retrieve_store(
         self, request: admin_service_pb2.RetrieveStoreRequest, call: Call

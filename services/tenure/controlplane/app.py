@@ -217,13 +217,17 @@ class ControlPlane:
             given_out=self.workers.given_out,
         )
         events = EventService(self.store, self._resume, self._tail)
-        admin = AdminService(self.store, self.tokens, self._pages)
+        admin = AdminService(
+            handler=self.handler, store=self.store, tokens=self.tokens, resume=self._resume, pages=self._pages
+        )
         host = self.host
         host.add(job_service_pb2.DESCRIPTOR.services_by_name["JobService"], jobs)
         host.add(worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"], self.workers)
         host.add(queue_service_pb2.DESCRIPTOR.services_by_name["QueueService"], queues)
         host.add(event_service_pb2.DESCRIPTOR.services_by_name["EventService"], events)
-        host.add(admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"], admin, patient=("VerifyLog",))
+        host.add(
+            admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"], admin, patient=("VerifyLog", "BackupStore")
+        )
         host.add(health.DESCRIPTOR, self.health)
         if self._settings.reflection if self._settings.reflection is not None else loopback:
             versions = (reflection.V1ALPHA, reflection.v1())

@@ -19,9 +19,9 @@ STATES: dict[State, int] = {
     State.EXPIRED: 6,
 }
 
-# The number of the state that is shown, without working it out for each event.
-_LIVE: dict[Phase, int] = {phase: STATES[shown(phase, None)] for phase in Phase if phase is not Phase.FINAL}
-_FINAL: dict[Outcome | None, int] = {outcome: STATES[shown(Phase.FINAL, outcome)] for outcome in Outcome}
+# The number of the state that is shown, by phase and by outcome: lists, because hashing an enum is slow.
+_LIVE = [0, *(STATES[shown(phase, None)] for phase in sorted(Phase) if phase is not Phase.FINAL)]
+_FINAL = [STATES[shown(Phase.FINAL, None)], *(STATES[shown(Phase.FINAL, outcome)] for outcome in sorted(Outcome))]
 
 
 class JobColumns(NamedTuple):
@@ -43,7 +43,7 @@ class JobColumns(NamedTuple):
 def columns_of(job: Job) -> JobColumns:
     """The columns of a job."""
     phase = job.phase
-    state = _FINAL[job.outcome] if phase is Phase.FINAL else _LIVE[phase]
+    state = _FINAL[job.outcome or 0] if phase is Phase.FINAL else _LIVE[phase]
     return JobColumns(
         state,
         phase is not Phase.FINAL,

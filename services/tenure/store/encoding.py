@@ -23,6 +23,10 @@ def varint(value: int) -> bytes:
     """A whole number; a negative one as its two's complement of 64 bits, as int32 and int64 have it."""
     if 0 <= value < 16_384:
         return _SMALL[value]
+    if 1 << 28 <= value < 1 << 35:
+        # Seconds since the epoch, and most nanoseconds.
+        rest = (value >> 7 & 127 | 128, value >> 14 & 127 | 128, value >> 21 & 127 | 128, value >> 28)
+        return bytes((value & 127 | 128, *rest))
     value &= 0xFFFF_FFFF_FFFF_FFFF
     out = bytearray()
     while value > 127:
@@ -104,7 +108,8 @@ def _job_started(event: e.JobStarted) -> bytes:
 
 
 def _job_terminated(event: e.JobTerminated) -> bytes:
-    return _terminated(event.outcome, event.reason, event.attempt)
+    # As a plain number: hashing an enum is slow.
+    return _terminated(int(event.outcome), event.reason, event.attempt)
 
 
 def _job_heartbeat(event: e.JobHeartbeat) -> bytes:

@@ -7,6 +7,7 @@ other way round, because `verify` and `rebuild` compare bytes.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError as ParseError
 
@@ -62,8 +63,8 @@ def job_to_bytes(job: Job) -> bytes:
             -1 if job.stop_until_us is None else job.stop_until_us,
             -1 if job.ended_us is None else job.ended_us,
         ),
-        _text(job.worker_id),
-        _text(job.reason),
+        _recurring(job.worker_id),
+        _recurring(job.reason),
     ]
     if lease is not None:
         started_us = -1 if lease.started_us is None else lease.started_us
@@ -74,7 +75,7 @@ def job_to_bytes(job: Job) -> bytes:
         out.append(_text(progress.message))
     if settled is not None:
         out.append(_text(settled.lease_id))
-        out.append(_text(settled.by))
+        out.append(_recurring(settled.by))
     if job.avoided:
         out.append(_LENGTH.pack(len(job.avoided)))
         for one in job.avoided:
@@ -121,6 +122,10 @@ def queue_from_bytes(data: bytes, name: str, version: int) -> Queue:
 def _text(text: str) -> bytes:
     data = text.encode()
     return _LENGTH.pack(len(data)) + data
+
+
+# Workers, reasons and names of events come again and again.
+_recurring = lru_cache(maxsize=4096)(_text)
 
 
 class _Reader:

@@ -15,14 +15,8 @@ from tenure.store import codec
 from tenure.store.folds import job_to_bytes, queue_to_bytes
 from tenure.store.store import Append, Request, Unit
 
-
-class PreparedEvent(NamedTuple):
-    """An event as it is stored, but for its place."""
-
-    kind: type[e.Payload]
-    number: int
-    time_us: int
-    data: bytes
+# An event as it is stored, but for its place: class of its payload, number of its type, time_us, bytes.
+PreparedEvent = tuple[type[e.Payload], int, int, bytes]
 
 
 class PreparedAppend(NamedTuple):
@@ -58,7 +52,7 @@ def prepare(unit: Unit) -> PreparedUnit:
     request = unit.request
     request_id, digest = (request.request_id, request.digest) if request is not None else ("", b"")
     appends = [_append(append, request_id, digest) for append in unit.appends]
-    sizes = [len(event.data) for append in appends for event in append.events]
+    sizes = [len(data) for append in appends for _, _, _, data in append.events]
     return PreparedUnit(unit, appends, request, len(sizes), sum(sizes))
 
 
@@ -71,7 +65,7 @@ def _append(append: Append, request_id: str, digest: bytes) -> PreparedAppend:
         payload = event.payload
         kind = type(payload)
         data = codec.encode(event, stream=name, request_id=request_id, request_digest=digest)
-        events.append(PreparedEvent(kind, codec.TYPE_OF[kind], event.time_us, data))
+        events.append((kind, codec.TYPE_OF[kind], event.time_us, data))
         name = ""
     if job is not None:
         twin = twin_of(job.origin) if append.expected_version == 0 else 0

@@ -310,7 +310,9 @@ class Hello(_message.Message):
     protocol_version: _builtins.int
     """Version of this protocol: 1."""
     slots: _builtins.int
-    """Attempts it runs at once. 1 to 1024."""
+    """Attempts it runs at once. 0 to 1024; 0: it gets no job before it says
+    Capacity.
+    """
     hostname: _builtins.str
     """Name of its machine, for people."""
     agent_version: _builtins.str

@@ -6,7 +6,8 @@ may change, `errorCode` is the reason of the closed list.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from google.protobuf import timestamp_pb2
 from google.rpc import code_pb2
@@ -24,6 +25,8 @@ from tenure.web.fields import Fields
 from tenure.web.reading import read_json
 from tenure.web.transcoder import IDEMPOTENCY_KEY, Answer
 from tenure.web.ucloud_json import job_value, span_of, specification_of
+
+T = TypeVar("T")
 
 SERVICE = "/tenure.v1.JobService/"
 PAGE_SIZE = 50
@@ -103,8 +106,8 @@ class UCloud:
             flags=parameters.flags(),
             page_size=size,
             page_token=parameters.take("next"),
-            sort_by=parameters.one_of("sortBy", _SORTS),
-            sort_direction=parameters.one_of("sortDirection", _DIRECTIONS),
+            sort_by=parameters.one_of("sortBy", _SORTS, job_service_pb2.JOB_SORT_BY_UNSPECIFIED),
+            sort_direction=parameters.one_of("sortDirection", _DIRECTIONS, job_service_pb2.SORT_DIRECTION_UNSPECIFIED),
         )
         parameters.check()
         response = await self._channel.unary(
@@ -188,11 +191,11 @@ class _Parameters:
             return None
         return number
 
-    def one_of(self, name: str, values: dict[str, int]) -> int:
+    def one_of(self, name: str, values: Mapping[str, T], default: T) -> T:
         text = self.take(name)
         if text and text not in values:
             self.problems.append(Problem(name, f"must be one of {', '.join(values)}"))
-        return values.get(text, 0)
+        return values.get(text, default)
 
     def flags(self) -> job_service_pb2.JobFlags:
         flags = job_service_pb2.JobFlags()

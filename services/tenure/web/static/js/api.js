@@ -15,8 +15,6 @@ export const PERMISSION_DENIED = 7;
 export const UNIMPLEMENTED = 12;
 export const OUT_OF_REACH = -1;
 
-let csrf = "";
-
 /** A call that was refused, or that did not get through (`code` is OUT_OF_REACH then). */
 export class Refused extends Error {
   /**
@@ -34,28 +32,17 @@ export class Refused extends Error {
 // --- sessions
 
 /** Exchanges a token for a cookie that scripts cannot read. */
-export async function signIn(token) {
-  remember(await call("POST", SESSION, { token }));
-}
+export const signIn = (token) => call("POST", SESSION, { token });
+export const signOut = () => call("DELETE", SESSION);
 
-/** Who is signed in: `{subject, role, project}`; null: nobody. */
+/** What whoever is signed in may do: `{role}`; null: nobody is. */
 export async function whoAmI() {
   try {
-    return remember(await call("GET", SESSION));
+    return await call("GET", SESSION);
   } catch (error) {
     if (error instanceof Refused && error.code === UNAUTHENTICATED) return null;
     throw error;
   }
-}
-
-export async function signOut() {
-  await call("DELETE", SESSION);
-  csrf = "";
-}
-
-function remember(session) {
-  csrf = session.csrf ?? session.csrfToken ?? "";
-  return session;
 }
 
 // --- jobs
@@ -91,18 +78,22 @@ async function call(method, path, body) {
   return text ? JSON.parse(text) : {};
 }
 
-/** The messages of a stream, one JSON object a line. Ends when the server ends it; throws Refused for a failure in it. */
+/**
+ * The messages of a stream, one JSON object a line; before them an empty one, as soon as the server has agreed. Ends
+ * when the server ends it; throws Refused for a failure in it.
+ */
 async function* stream(path, signal) {
   const response = await send("GET", path, undefined, signal, "application/x-ndjson");
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
+    yield {};
     for (;;) {
       const { value, done } = await read(reader, signal);
       if (done) return;
       const lines = (rest + value).split("\n");
       rest = lines.pop();
-      for (const line of lines) if (line.trim()) yield message_of(JSON.parse(line));
+      for (const line of lines) yield message_of(JSON.parse(line));
     }
   } finally {
     reader.cancel().catch(() => {});
@@ -111,7 +102,7 @@ async function* stream(path, signal) {
 
 function message_of(line) {
   if (line.error) throw refusal(line.error, 0);
-  return line.result ?? line;
+  return line;
 }
 
 async function read(reader, signal) {
@@ -125,7 +116,7 @@ async function read(reader, signal) {
 async function send(method, path, body, signal, accept) {
   const headers = { accept };
   if (body !== undefined) headers["content-type"] = "application/json";
-  if (method !== "GET") headers["x-tenure-csrf"] = csrf || "1";
+  if (method !== "GET") headers["x-tenure-csrf"] = "1"; // No other site's page can send it.
   let response;
   try {
     const init = { method, headers, signal, credentials: "same-origin", cache: "no-store", redirect: "error" };
@@ -174,7 +165,7 @@ function out_of_reach() {
   return new Refused({ code: OUT_OF_REACH, message: "The server cannot be reached. Is it running?" });
 }
 
-/** A request as a query string: nested fields with dots, lists repeated, `flags.filterLabels[key]` for maps. */
+/** A request as a query string: the fields of messages and the keys of maps after a dot, lists repeated. */
 function query(request) {
   const parameters = new URLSearchParams();
   add(parameters, "", request);
@@ -182,15 +173,9 @@ function query(request) {
   return text ? `?${text}` : "";
 }
 
-const MAPS = new Set(["flags.filterLabels"]);
-
 function add(parameters, path, value) {
   if (value === undefined || value === null || value === "" || value === false) return;
   if (Array.isArray(value)) value.forEach((each) => parameters.append(path, each));
   else if (typeof value !== "object") parameters.append(path, value);
-  else
-    for (const [name, each] of Object.entries(value)) {
-      if (MAPS.has(path)) parameters.append(`${path}[${name}]`, each);
-      else add(parameters, path ? `${path}.${name}` : name, each);
-    }
+  else for (const [name, each] of Object.entries(value)) add(parameters, path ? `${path}.${name}` : name, each);
 }

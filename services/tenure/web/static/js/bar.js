@@ -10,7 +10,7 @@ const THEMES = { system: ["◐", "as the system says"], light: ["☀", "light"],
 
 export function showBar(bar, session, signedOut) {
   const links = Object.entries(PLACES).map(([place, label]) => h("a", { href: `#/${place}`, "data-place": place }, label));
-  const who = [session.subject, session.project].filter(Boolean).join(" · ");
+  const who = session.role === "admin" ? "Administrator" : "User";
   fill(
     bar,
     h("a", { class: "brand", href: "#/jobs" }, h("img", { src: "icon.svg", alt: "", width: 20, height: 20 }), "Tenure"),
@@ -18,7 +18,7 @@ export function showBar(bar, session, signedOut) {
     h(
       "div",
       { class: "bar-end" },
-      who ? h("span", { class: "who", title: `Signed in as ${who}${session.role ? `, ${session.role}` : ""}` }, who) : null,
+      h("span", { class: "who", title: "What your token is for" }, who),
       themeButton(),
       h("button", { type: "button", class: "quiet", onclick: leave }, "Sign out"),
     ),

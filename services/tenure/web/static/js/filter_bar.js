@@ -61,6 +61,10 @@ export function filterBar(query, changed, find) {
 
   function tell() {
     clearTimeout(timer);
+    const label = controls.label.value.trim();
+    const unfinished = label && !/^[^=]+=./.test(label);
+    controls.label.setAttribute("aria-invalid", unfinished ? "true" : "false");
+    if (unfinished) return;
     changed(Object.fromEntries(Object.entries(controls).map(([name, control]) => [name, control.value.trim()])));
   }
 

@@ -31,9 +31,10 @@ export async function follow({ open, message, state, restart, token = "", signal
     try {
       for await (const each of open(token, attempt.signal)) {
         attempt.heard();
-        if (each.resumeToken) token = each.resumeToken;
-        wait_ms = FIRST_WAIT_MS;
         state("live");
+        if (!each.resumeToken) continue; // It has only been agreed to.
+        token = each.resumeToken;
+        wait_ms = FIRST_WAIT_MS;
         message(each);
       }
     } catch (error) {

@@ -1,0 +1,91 @@
+"""Goal 13: what does a server do while nothing is done, with a thousand workers that only beat?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from benchmarks.rig.bench import Bench, Case
+from benchmarks.rig.callers import OPTIONS
+from benchmarks.rig.figures import Answer, Claim, Sample
+from benchmarks.rig.machine import Mark
+from benchmarks.rig.processes import Server, tenure
+from tenure.v1 import worker_service_pb2 as pb
+from tenure.v1 import worker_service_pb2_grpc
+
+BEAT_S = 30.0
+WATCHED_S = 6.0
+# The first seconds still hold what connecting has left to do.
+SETTLE_S = 4.0
+
+
+async def ask(bench: Bench) -> Answer:
+    """Processor time and bytes written to disk of a server with idle workers."""
+    count = bench.size(1000, 20)
+    async with bench.scratch() as folder, tenure(folder / "tenure") as server, asyncio.TaskGroup() as group:
+        connected = asyncio.Semaphore(0)
+        workers = [group.create_task(_idle(server, number / count * BEAT_S, connected)) for number in range(count)]
+        for _ in workers:
+            await connected.acquire()
+        await asyncio.sleep(bench.seconds(SETTLE_S))
+        written = _written_bytes(server.pid)
+
+        async def watch() -> Sample:
+            before = Mark.now([server.pid])
+            await asyncio.sleep(bench.seconds(WATCHED_S))
+            after = Mark.now([server.pid])
+            elapsed = after.at_s - before.at_s
+            used = after.used_since(before, server.pid) or 0.0
+            return Sample(value=used / elapsed, seconds=elapsed, others=after.others_since(before))
+
+        how = f"{count} workers on connections of their own, a beat every {BEAT_S:.0f} s"
+        found = await bench.interleave(Case("idle", "processors", how, watch))
+        written_since = None if written is None else _written_bytes(server.pid) - written
+        for worker in workers:
+            worker.cancel()
+    return Answer(
+        goal=13,
+        series=tuple(found.values()),
+        claims=(
+            Claim(
+                text=f"processors used with {count} idle workers",
+                wanted=0.01,
+                at_most=True,
+                found=tuple(sample.value for sample in found["idle"].samples),
+            ),
+            Claim(
+                text="bytes written to disk meanwhile",
+                wanted=0,
+                at_most=True,
+                found=() if written_since is None else (float(written_since),),
+                why_not="not known on this system",
+            ),
+        ),
+    )
+
+
+async def _idle(server: Server, first_beat_s: float, connected: asyncio.Semaphore) -> None:
+    async with grpc.aio.insecure_channel(server.address, options=OPTIONS) as channel:
+        call: Any = worker_service_pb2_grpc.WorkerServiceStub(channel).Connect(metadata=server.metadata)
+        name = f"idle-{os.urandom(8).hex()}"
+        hello = pb.Hello(worker_id=name, incarnation=name, protocol_version=1, queues=["default"], slots=1)
+        await call.write(pb.ConnectRequest(hello=hello))
+        await call.read()
+        connected.release()
+        await asyncio.sleep(first_beat_s)
+        while True:
+            await call.write(pb.ConnectRequest(heartbeat=pb.Heartbeat()))
+            await call.read()
+            await asyncio.sleep(BEAT_S)
+
+
+def _written_bytes(pid: int) -> int | None:
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
