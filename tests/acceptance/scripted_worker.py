@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import grpc
-import grpc.aio
-
-from tenure.v1 import job_pb2, worker_service_pb2, worker_service_pb2_grpc
+from tenure.v1 import job_pb2, worker_service_pb2
 from tenure.v1.worker_service_pb2 import ConnectRequest, ConnectResponse, Report
 from tests.acceptance.waiting import GENEROUS_S
+from tests.acceptance.worker_stream import StreamOver as StreamOver
+from tests.acceptance.worker_stream import WorkerStream
 
 T = TypeVar("T")
 
@@ -21,10 +18,6 @@ HELD = worker_service_pb2.LEASE_STATE_HELD
 LOST = worker_service_pb2.LEASE_STATE_LOST
 RUN = job_pb2.ATTEMPT_STAGE_RUN
 SYNC_BEFORE = job_pb2.ATTEMPT_STAGE_SYNC_BEFORE
-
-
-class StreamOver(Exception):
-    """The stream ended while something was waited for on it."""
 
 
 @dataclass
@@ -40,7 +33,7 @@ class Held:
         return self.assignment.heartbeat_interval.ToMicroseconds()
 
 
-class ScriptedWorker:
+class ScriptedWorker(WorkerStream):
     """One worker. `held` are the attempts it accepted; the world beats for them while `beats_by_itself`."""
 
     def __init__(
@@ -54,25 +47,16 @@ class ScriptedWorker:
         slots: int = 1,
         allowed_roots: Sequence[str] = (),
     ) -> None:
+        super().__init__(address, token, worker_id)
         self.id = worker_id
         self.beats_by_itself = True
         self.held: dict[str, Held] = {}
-        self.assigned: list[worker_service_pb2.Assignment] = []
         self.incarnation = f"{worker_id}-1"
         self._now_us = now_us
         self._queues = queues
         self._slots = slots
         self._allowed_roots = allowed_roots
-        self._metadata = (("authorization", f"Bearer {token}"),)
-        self._channel = grpc.aio.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),))
-        self._stub = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
-        self._call: grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse] | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
-        self._writing = asyncio.Lock()
         self._taken = 0
-        self.heard: list[ConnectResponse] = []
-        self.ended: grpc.StatusCode | None = None
 
     # --- the stream ---------------------------------------------------------------------------------------------------
 
@@ -81,10 +65,8 @@ class ScriptedWorker:
     ) -> worker_service_pb2.Welcome:
         """Open a stream, say Hello with these leases, and wait for Welcome."""
         await self.vanish()
-        self.ended = None
         start = len(self.heard)
-        self._call = self._stub.Connect(metadata=self._metadata)
-        self._reader = asyncio.get_running_loop().create_task(self._read(self._call))
+        self.open()
         hello = worker_service_pb2.Hello(
             worker_id=self.id,
             incarnation=self.incarnation,
@@ -100,43 +82,21 @@ class ScriptedWorker:
             agent_version="0",
             draining=draining,
         )
-        await self._say(ConnectRequest(hello=hello))
+        await self.say(ConnectRequest(hello=hello))
 
         def welcome() -> worker_service_pb2.Welcome | None:
             return next((m.welcome for m in self.heard[start:] if m.HasField("welcome")), None)
 
         return await self.until(welcome, "Welcome")
 
-    @property
-    def connected(self) -> bool:
-        """Its stream is open."""
-        return self._call is not None and self.ended is None
-
-    async def vanish(self) -> None:
-        """Drop the stream without a word."""
-        if self._reader is not None:
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
-            self._reader = None
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
     async def goodbye(self, reason: str = "") -> None:
         """End the stream on purpose."""
-        await self._say(ConnectRequest(goodbye=worker_service_pb2.Goodbye(reason=reason)))
-        assert self._call is not None
-        await self._call.done_writing()
-
-    async def close(self) -> None:
-        """Drop the stream and the connection."""
-        await self.vanish()
-        await self._channel.close()
+        await self.say(ConnectRequest(goodbye=worker_service_pb2.Goodbye(reason=reason)))
+        await self.done_writing()
 
     async def round_trip(self) -> None:
         """A beat for nothing: once it is answered, everything that the server had sent before it has arrived."""
-        await self._ask(
+        await self.ask(
             ConnectRequest(heartbeat=worker_service_pb2.Heartbeat()),
             lambda m: m if m.HasField("heartbeat_ack") and not m.heartbeat_ack.items else None,
             "the answer to an empty heartbeat",
@@ -160,7 +120,7 @@ class ScriptedWorker:
     async def accept(self, assignment: worker_service_pb2.Assignment) -> worker_service_pb2.AcceptAck.Item:
         """Accept, and the answer."""
         lease_id = assignment.lease_id
-        answer = await self._ask(
+        answer = await self.ask(
             ConnectRequest(accept=worker_service_pb2.Accept(lease_ids=[lease_id])),
             lambda m: _item(m.accept_ack.items, lease_id),
             "the answer to an accept",
@@ -173,7 +133,7 @@ class ScriptedWorker:
     async def decline(self, assignment: worker_service_pb2.Assignment, reason: str = "not now") -> None:
         """Decline; it is not answered."""
         item = worker_service_pb2.Decline.Item(lease_id=assignment.lease_id, reason=reason)
-        await self._say(ConnectRequest(decline=worker_service_pb2.Decline(items=[item])))
+        await self.say(ConnectRequest(decline=worker_service_pb2.Decline(items=[item])))
 
     async def take(self) -> worker_service_pb2.Assignment:
         """Wait for an assignment and accept it."""
@@ -207,7 +167,7 @@ class ScriptedWorker:
         beat = worker_service_pb2.Beat(lease_id=lease_id, count=held.count, stage=stage, sync=sync)
         if message:
             beat.progress.CopyFrom(job_pb2.Progress(fraction=fraction, message=message))
-        answer = await self._ask(
+        answer = await self.ask(
             ConnectRequest(heartbeat=worker_service_pb2.Heartbeat(beats=[beat])),
             lambda m: _item(m.heartbeat_ack.items, lease_id),
             "the answer to a heartbeat",
@@ -292,26 +252,6 @@ class ScriptedWorker:
 
         await self.until(lambda: told() or None, "a moved deadline")
 
-    async def until(self, look: Callable[[], T | None], what: str, *, within_s: float = GENEROUS_S) -> T:
-        """Wait until what was heard makes `look` answer.
-
-        Raises:
-            StreamOver: the stream has ended, and it never will.
-        """
-        try:
-            async with asyncio.timeout(within_s):
-                while (found := look()) is None:
-                    if self.ended is not None:
-                        raise StreamOver(f"worker {self.id}: {self.ended.name} instead of {what}")
-                    self._news.clear()
-                    await self._news.wait()
-                return found
-        except TimeoutError:
-            heard = [m.WhichOneof("message") for m in self.heard]
-            raise AssertionError(
-                f"worker {self.id} waited {within_s} s in vain for {what}; heard {heard}, stream ended: {self.ended}"
-            ) from None
-
     # --- the inside ---------------------------------------------------------------------------------------------------
 
     async def _report(
@@ -323,7 +263,7 @@ class ScriptedWorker:
         held = self.held.get(item.lease_id)
         if held is not None and kind != worker_service_pb2.REPORT_KIND_STARTED:
             item.last_beat.count = held.count
-        got = await self._ask(
+        got = await self.ask(
             ConnectRequest(report=Report(items=[item])),
             answer,
             f"the answer to {worker_service_pb2.ReportKind.Name(kind)}",
@@ -331,38 +271,6 @@ class ScriptedWorker:
         if kind != worker_service_pb2.REPORT_KIND_STARTED or got.state == LOST:
             self.held.pop(item.lease_id, None)
         return got
-
-    async def _ask(self, question: ConnectRequest, answer: Callable[[ConnectResponse], T | None], what: str) -> T:
-        start = len(self.heard)
-        await self._say(question)
-        return await self.until(
-            lambda: next((found for m in self.heard[start:] if (found := answer(m)) is not None), None), what
-        )
-
-    async def _say(self, message: ConnectRequest) -> None:
-        assert self._call is not None, f"worker {self.id} is not connected"
-        try:
-            async with self._writing:  # one at a time, or the stream breaks
-                await self._call.write(message)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            raise StreamOver(f"worker {self.id}: the stream has ended") from None
-
-    async def _read(self, call: grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse]) -> None:
-        ended = grpc.StatusCode.UNKNOWN
-        try:
-            while (message := await call.read()) is not grpc.aio.EOF:
-                assert isinstance(message, ConnectResponse)
-                self.heard.append(message)
-                self.assigned.extend(message.assignments.items)
-                self._news.set()
-            ended = await call.code()
-        except grpc.aio.AioRpcError as error:
-            ended = error.code()
-        except asyncio.InvalidStateError:
-            ended = await call.code()
-        finally:
-            self.ended = ended
-            self._news.set()
 
 
 ItemT = TypeVar("ItemT", worker_service_pb2.AcceptAck.Item, worker_service_pb2.HeartbeatAck.Item)

@@ -89,6 +89,30 @@ def find_local_token(server: str) -> str | None:
     return None
 
 
+def servers_of(directory: Path) -> list[str]:
+    """Addresses (HOST:PORT) of the servers of this user that have said they keep their token in this data directory.
+
+    One that was killed has not taken it back.
+    """
+    token = (directory / "admin.token").absolute()
+    found = []
+    with suppress(OSError):
+        for pointer in sorted(_state_folder().iterdir()):
+            name, _, port = pointer.name.rpartition("_")
+            with suppress(OSError, UnicodeDecodeError):
+                if port.isdecimal() and pointer.read_text(encoding="utf-8").strip() == str(token):
+                    found.append(f"{_host_of(name)}:{port}")
+    return found
+
+
+def _host_of(name: str) -> str:
+    """The host in the name of a pointer: an IPv6 address was written with dashes."""
+    spelled = name.replace("-", ":")
+    with suppress(ValueError):
+        return f"[{ipaddress.IPv6Address(spelled)}]"
+    return name
+
+
 def _read_token(pointer: Path) -> str | None:
     try:
         path = Path(pointer.read_text(encoding="utf-8").strip())

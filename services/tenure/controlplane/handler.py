@@ -35,7 +35,17 @@ from tenure.domain.queue import Queue
 from tenure.domain.states import Phase
 from tenure.runtime.clock import Clock
 from tenure.runtime.ids import Ids
-from tenure.store.store import Append, Committed, Conflict, DuplicateSpecification, RequestAnswered, Store, Unit
+from tenure.store.store import (
+    Append,
+    Committed,
+    Conflict,
+    DuplicateSpecification,
+    RequestAnswered,
+    StorageFull,
+    StorageReadOnly,
+    Store,
+    Unit,
+)
 
 __all__ = ["Change", "Executed", "Handler", "RequestKey", "Step", "not_found"]
 
@@ -121,9 +131,13 @@ class Handler:
             Refused: DUPLICATE_JOB with the id of the live job and the path of the item.
             StoreError: as `Store.commit`.
         """
-        if request is not None and (known := await self._answered(request)):
-            return known
-        return await self._to_the_end(self._create(created, actor, request, answer))
+        try:
+            # The commit knows a repeat; looking for one before would cost every new call a read.
+            return await self._to_the_end(self._create(created, actor, request, answer))
+        except (StorageFull, StorageReadOnly):
+            if request is not None and (known := await self._answered(request)):
+                return known  # a repeat needs no room
+            raise
 
     async def configure_queues(
         self, changes: Mapping[str, e.QueueEvent], *, actor: str, request: RequestKey | None = None

@@ -15,6 +15,7 @@ import binascii
 import hashlib
 import hmac
 import struct
+from functools import lru_cache
 
 from tenure.domain.errors import Reason, Refused
 from tenure.store.store import Head, Store
@@ -35,7 +36,8 @@ class ResumeTokens:
 
     def __init__(self, store: Store, key: bytes) -> None:
         self._store = store
-        self._key = hmac.digest(key, b"resume token", "sha256")
+        # Copied for each token: hmac.digest would let go of the interpreter's lock, and every answer waits for it then.
+        self._hmac = hmac.new(hmac.digest(key, b"resume token", "sha256"), digestmod="sha256")
         self._last: tuple[Head, int, str] | None = None
 
     async def make(self, position: int) -> str:
@@ -75,9 +77,12 @@ class ResumeTokens:
         return int(position)
 
     def _mac(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, "sha256")[:_MAC_BYTES]
+        made = self._hmac.copy()
+        made.update(body)
+        return made.digest()[:_MAC_BYTES]
 
 
+@lru_cache(maxsize=8)
 def _short(log_id: str) -> bytes:
     return hashlib.sha256(log_id.encode("utf-8")).digest()[:8]
 

@@ -9,7 +9,7 @@ asks for them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tenure.domain import events as e
@@ -122,6 +122,14 @@ def tell(marks: Marks, events: Iterable[e.RecordedEvent]) -> tuple[tuple[UpdateR
             if line is not None:
                 updates.append(line)
     return tuple(updates), tuple(attempts)
+
+
+def tell_all(events: Sequence[e.RecordedEvent]) -> tuple[tuple[UpdateRow, ...], tuple[AttemptRow, ...]]:
+    """All updates and attempts of a job, nothing left out; `events` are all of its stream, in order."""
+    updates = b"".join(_ONE.pack(event.version) for event in events)
+    assigned = (event.version for event in events if isinstance(event.payload, e.JobAssigned))
+    attempts = b"".join(_ATTEMPT.pack(version, 0, 0, 0) for version in assigned)
+    return tell(Marks(updates, attempts), events)
 
 
 def _concerns(row: AttemptRow, payload: e.Payload) -> bool:

@@ -27,6 +27,9 @@ class MemoryOutbox:
         self._endpoints: dict[str, Endpoint] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._deliveries: dict[int, Delivery] = {}
+        # The same by event, and by job.
+        self._known: set[tuple[str, int]] = set()
+        self._jobs: dict[tuple[str, str], set[int]] = {}
         self._numbers = itertools.count(1)
 
     async def position(self) -> int:
@@ -47,16 +50,17 @@ class MemoryOutbox:
         for endpoint in endpoints:
             self._endpoints[endpoint.id] = endpoint
             if endpoint.disabled:
-                for one in self._of(endpoint.id):
-                    if one.state is DeliveryState.PENDING:
+                for one in list(self._deliveries.values()):
+                    if one.endpoint_id == endpoint.id and one.state is DeliveryState.PENDING:
                         dead = replace(one, state=DeliveryState.DEAD, next_us=None, error=endpoint.disabled)
                         self._deliveries[one.number] = dead
 
     async def remove_endpoints(self, ids: Iterable[str]) -> None:
         """See `Outbox.remove_endpoints`."""
         for endpoint_id in ids:
-            for one in self._of(endpoint_id):
-                del self._deliveries[one.number]
+            for one in list(self._deliveries.values()):
+                if one.endpoint_id == endpoint_id:
+                    self._forget(one)
             gone = [job_id for job_id, one in self._subscriptions.items() if one.endpoint_id == endpoint_id]
             for job_id in gone:
                 del self._subscriptions[job_id]
@@ -69,8 +73,7 @@ class MemoryOutbox:
             if subscription.endpoint_id in self._endpoints:
                 self._subscriptions[job_id] = subscription
         for new in batch.deliveries:
-            known = any(one.position == new.position for one in self._of(new.endpoint_id))
-            if new.endpoint_id in self._endpoints and not known:
+            if new.endpoint_id in self._endpoints and (new.endpoint_id, new.position) not in self._known:
                 self._add(new, batch.at_us)
         for job_id in batch.ended:
             self._subscriptions.pop(job_id, None)
@@ -92,16 +95,22 @@ class MemoryOutbox:
             made_us=at_us,
             error=new.dead,
         )
+        self._known.add((new.endpoint_id, new.position))
+        self._jobs.setdefault((new.endpoint_id, new.job_id), set()).add(number)
         self._order(new.endpoint_id, new.job_id, at_us)
 
-    def _of(self, endpoint_id: str) -> list[Delivery]:
-        return [one for one in self._deliveries.values() if one.endpoint_id == endpoint_id]
+    def _forget(self, one: Delivery) -> None:
+        del self._deliveries[one.number]
+        self._known.discard((one.endpoint_id, one.position))
+        numbers = self._jobs[one.endpoint_id, one.job_id]
+        numbers.discard(one.number)
+        if not numbers:
+            del self._jobs[one.endpoint_id, one.job_id]
 
     def _order(self, endpoint_id: str, job_id: str, now_us: int) -> None:
         """Have the first delivery that waits of a job be due, and no other."""
-        waiting = [
-            one for one in self._of(endpoint_id) if one.job_id == job_id and one.state is DeliveryState.PENDING
-        ]
+        of_job = [self._deliveries[number] for number in self._jobs[endpoint_id, job_id]]
+        waiting = [one for one in of_job if one.state is DeliveryState.PENDING]
         waiting.sort(key=lambda one: one.sequence)
         for index, one in enumerate(waiting):
             next_us = None if index else (now_us if one.next_us is None else one.next_us)
@@ -182,7 +191,7 @@ class MemoryOutbox:
         ]
         old.sort(key=lambda one: one.made_us)
         for one in old[:limit]:
-            del self._deliveries[one.number]
+            self._forget(one)
         return len(old[:limit])
 
 

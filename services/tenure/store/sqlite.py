@@ -24,6 +24,7 @@ from tenure.store.rebuild import rebuild
 from tenure.store.sqlite_backup import Copies
 from tenure.store.sqlite_bookkeeping import PURGED_AT_ONCE, add_token, purge, revoke_token
 from tenure.store.sqlite_browse import browse
+from tenure.store.sqlite_outbox import SqliteOutbox
 from tenure.store.sqlite_prepare import PreparedUnit, prepare
 from tenure.store.sqlite_reads import Reads
 from tenure.store.sqlite_writer import Done, Errand, Work, Writer
@@ -93,6 +94,7 @@ class SqliteStore:
         self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="tenure-reader")
         self._copies = Copies(path, directory)
         self._writer = Writer(connection, directory, head, clock=clock, deliver=self._deliver, on_fatal=on_fatal)
+        self.outbox = SqliteOutbox(self._errand, self._read_outbox, SHORT + 1)
         self._closed = False
         self._writer.start()
 
@@ -177,6 +179,9 @@ class SqliteStore:
     async def _read(self, size: int, read: Callable[[Reads], T]) -> T:
         """Read here when it is short, else in a reader's thread."""
         return read(self._here) if size <= SHORT else await self._scan(read)
+
+    async def _read_outbox(self, size: int, run: Callable[[apsw.Connection], T]) -> T:
+        return await self._read(size, lambda reads: run(reads.connection))
 
     def head(self) -> Head:
         """See `Store.head`."""

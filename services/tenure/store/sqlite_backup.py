@@ -7,17 +7,15 @@ made by a connection of its own that only reads, so that commits and reads go on
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import shutil
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import apsw
 
 from tenure.store import chain
+from tenure.store.new_file import CannotWrite, new_file
 from tenure.store.replay import event_pages
 from tenure.store.sqlite_schema import check_schema, connect_reader, one, read_head, rows
 from tenure.store.store import Backup, BackupFailed, Head
@@ -26,8 +24,6 @@ from tenure.store.store import Backup, BackupFailed, Head
 SPARE_BYTES = 64 * 1024 * 1024
 # Steps of SQLite's machine between two looks at whether the copy is still wanted: milliseconds.
 STEPS = 20_000
-
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class Copies:
@@ -39,7 +35,9 @@ class Copies:
         self._running: dict[asyncio.Future[Backup], threading.Event] = {}
 
     async def make(self, target: Path) -> Backup:
-        """See `Store.backup`."""
+        """See `Store.backup`; one at a time, as two of one target would be in each other's way."""
+        while self._running:
+            await asyncio.wait(list(self._running))
         stop = threading.Event()
         work = asyncio.get_running_loop().run_in_executor(
             None, copy_database, self._source, self._directory, target, stop.is_set
@@ -77,16 +75,18 @@ def copy_database(source: Path, directory: Path, target: Path, stopped: Callable
     Raises:
         BackupFailed: there is no such file now.
     """
-    _check_target(target, directory)
-    draft = target.with_name(f".{target.name}.part")
+    if not target.is_absolute():
+        raise BackupFailed(f"{target} is no absolute path")
+    if target.parent.resolve().is_relative_to(directory.resolve()):
+        raise BackupFailed(
+            f"{target.parent} is in the data directory: a backup belongs elsewhere, best on another disk"
+        )
     try:
-        draft.unlink(missing_ok=True)
-        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        _copy(source, draft, stopped)
-        backup = _checked(draft, stopped)
-        _sync(draft, os.O_RDONLY)
-        _name(draft, target)
-        _sync(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        with new_file(target) as draft:
+            copy_into(source, draft, stopped)
+            return _checked(draft, stopped)
+    except CannotWrite as error:
+        raise BackupFailed(str(error)) from error
     except apsw.InterruptError:
         raise BackupFailed("it was given up before the copy was whole") from None
     except apsw.FullError:
@@ -95,29 +95,15 @@ def copy_database(source: Path, directory: Path, target: Path, stopped: Callable
         raise BackupFailed("the store is damaged: check it with `tenure log verify`") from None
     except apsw.Error as error:
         raise BackupFailed(f"the database could not be copied ({type(error).__name__})") from error
-    except OSError as error:
-        raise BackupFailed(f"{target} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-            draft.with_name(f"{draft.name}-journal").unlink(missing_ok=True)
-    return backup
 
 
-def _check_target(target: Path, directory: Path) -> None:
-    if not target.is_absolute():
-        raise BackupFailed(f"{target} is no absolute path")
-    if not target.name or not target.parent.is_dir():
-        raise BackupFailed(f"there is no folder {target.parent} on this machine")
-    if target.parent.resolve().is_relative_to(directory.resolve()):
-        raise BackupFailed(
-            f"{target.parent} is in the data directory: a backup belongs elsewhere, best on another disk"
-        )
-    if os.path.lexists(target):
-        raise BackupFailed(f"{target} is there already: name a new file")
+def copy_into(source: Path, draft: Path, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Copy a snapshot of a database into an empty file.
 
-
-def _copy(source: Path, draft: Path, stopped: Callable[[], bool]) -> None:
+    Raises:
+        BackupFailed: the disk has no room.
+        apsw.Error: as SQLite says.
+    """
     connection = connect_reader(source)
     try:
         pages = one(connection, "PRAGMA page_count") - one(connection, "PRAGMA freelist_count")
@@ -142,15 +128,19 @@ def _checked(draft: Path, stopped: Callable[[], bool]) -> Backup:
         connection.set_progress_handler(stopped, STEPS)
         if not check_schema(connection, draft):
             raise BackupFailed("the store is empty")
-        found = [str(row[0]) for row in rows(connection, "PRAGMA quick_check(10)")]
-        problem = "" if found == ["ok"] else found[0]
         head = read_head(connection)
-        problem = problem or chain_problem(connection, head, stopped)
+        problem = page_problem(connection) or chain_problem(connection, head, stopped)
         if problem:
             raise BackupFailed(f"the copy is not whole, and so the store may not be ({problem}): `tenure log verify`")
     finally:
         connection.close()
     return Backup(position=head.position, bytes=draft.stat().st_size)
+
+
+def page_problem(connection: apsw.Connection) -> str:
+    """What is wrong with the pages of a database; empty: nothing."""
+    found = [str(row[0]) for row in rows(connection, "PRAGMA quick_check(10)")]
+    return "" if found == ["ok"] else found[0]
 
 
 def chain_problem(connection: apsw.Connection, head: Head, stopped: Callable[[], bool] = lambda: False) -> str:
@@ -182,26 +172,3 @@ def chain_problem(connection: apsw.Connection, head: Head, stopped: Callable[[],
                     return f"positions {links[0][0]} to {position} are not what was committed"
                 links.clear()
     return "" if reached == head.position and not links else f"the log ends at position {reached}"
-
-
-def _name(draft: Path, target: Path) -> None:
-    """Give the draft its name; a file that came to be there meanwhile stays."""
-    try:
-        os.link(draft, target)
-    except FileExistsError:
-        raise BackupFailed(f"{target} is there already: name a new file") from None
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # A file system without links.
-        if os.path.lexists(target):
-            raise BackupFailed(f"{target} is there already: name a new file") from None
-        draft.rename(target)
-
-
-def _sync(path: Path, flags: int) -> None:
-    file = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -28,6 +28,7 @@ from tenure.store.sqlite_schema import (
     one,
     read_head,
     rows,
+    upgrade_schema,
 )
 from tenure.store.store import Head
 from tenure.store.verify import anchor_problem
@@ -121,6 +122,8 @@ def _prepare(connection: apsw.Connection, directory: Path, path: Path, log_id: s
     connection.execute("BEGIN IMMEDIATE")
     if fresh:
         create_schema(connection, log_id)
+    else:
+        upgrade_schema(connection)
     # The first write makes the write-ahead log, whose identity the writer watches from here on.
     connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'boots'")
     connection.execute("COMMIT")

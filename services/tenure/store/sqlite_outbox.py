@@ -275,8 +275,8 @@ def _settle(connection: apsw.Connection, tried: list[Tried]) -> None:
         still = "state <> 2" if done.state is DeliveryState.DELIVERED else "state = 1"
         found = rows(
             connection,
-            "UPDATE deliveries SET state = ?, attempts = attempts + 1, next_us = ?, tried_us = ?, status = ?, "
-            f"error = ? WHERE number = ? AND {still} RETURNING webhook, job_id",  # noqa: S608
+            "UPDATE deliveries SET state = ?, attempts = attempts + 1, next_us = ?, tried_us = ?, "  # noqa: S608
+            f"status = ?, error = ? WHERE number = ? AND {still} RETURNING webhook, job_id",
             (done.state.value, done.next_us, done.tried_us, done.status, done.error, done.number),
         )
         for webhook, job_id in found:

@@ -18,10 +18,12 @@ from tenure.store import chain
 from tenure.store.store import Head, StoreError
 
 NAME = "tenure.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # "Tenu": what `file` and SQLite's own tools show as the owner of the file.
 APPLICATION_ID = 0x54656E75
-SCHEMA = ("log.sql", "projections.sql", "bookkeeping.sql")
+SCHEMA = ("log.sql", "projections.sql", "bookkeeping.sql", "outbox.sql")
+# What each older version of the schema lacks to be the next one.
+UPGRADES = {1: ("outbox.sql",)}
 
 # Earlier ones may lose commits when one connection resets the write-ahead log while another writes.
 OLDEST = (3, 51, 3)
@@ -103,9 +105,7 @@ def _demand(connection: apsw.Connection, name: str, value: int | str, set_to: st
 
 def create_schema(connection: apsw.Connection, log_id: str) -> None:
     """Make the tables of a new log; inside a transaction of the caller's."""
-    folder = resources.files("tenure.store") / "schema"
-    for name in SCHEMA:
-        connection.execute((folder / name).read_text(encoding="utf-8"))
+    _run(connection, SCHEMA)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.executemany(
@@ -113,15 +113,28 @@ def create_schema(connection: apsw.Connection, log_id: str) -> None:
     )
 
 
+def upgrade_schema(connection: apsw.Connection) -> None:
+    """Bring the tables of an older version up to ours; inside a transaction of the caller's."""
+    for version in range(connection.pragma("user_version"), SCHEMA_VERSION):
+        _run(connection, UPGRADES[version])
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _run(connection: apsw.Connection, names: Sequence[str]) -> None:
+    folder = resources.files("tenure.store") / "schema"
+    for name in names:
+        connection.execute((folder / name).read_text(encoding="utf-8"))
+
+
 def check_schema(connection: apsw.Connection, path: Path) -> bool:
-    """Whether the database has our tables; False: it is empty.
+    """Whether the database has our tables, perhaps those of an older version; False: it is empty.
 
     Raises:
         BadDatabase: it is not ours, or of a version that this one does not know.
     """
     version = connection.pragma("user_version")
     if connection.pragma("application_id") == APPLICATION_ID:
-        if version != SCHEMA_VERSION:
+        if version != SCHEMA_VERSION and version not in UPGRADES:
             raise BadDatabase(f"{path} has schema {version}, this version knows {SCHEMA_VERSION}: use the newer one")
         return True
     if one(connection, "SELECT count(*) FROM sqlite_schema") != 0:

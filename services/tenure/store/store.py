@@ -36,6 +36,7 @@ from tenure.store.errors import RequestAnswered as RequestAnswered
 from tenure.store.errors import StorageFull as StorageFull
 from tenure.store.errors import StorageReadOnly as StorageReadOnly
 from tenure.store.errors import StoreError as StoreError
+from tenure.store.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +235,10 @@ class Store(Protocol):
 
     engine: str
     """Name of the engine: memory, sqlite, postgresql."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What is announced of the log, and what became of it."""
 
     async def commit(self, unit: Unit) -> Committed:
         """Append the unit's events and change the rows they change.

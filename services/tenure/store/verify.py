@@ -23,8 +23,11 @@ MOST_PROBLEMS = 100
 COMPARED_AT_ONCE = 500
 
 
-def verify(path: Path, directory: Path, head: Head) -> Iterator[VerifyReport]:
-    """Check the log up to `head` and the rows it makes; yields the growing report, the last one being whole."""
+def verify(path: Path, directory: Path | None, head: Head) -> Iterator[VerifyReport]:
+    """Check the log up to `head` and the rows it makes; yields the growing report, the last one being whole.
+
+    The anchor is looked for in `directory`; None: it has none, being a copy.
+    """
     connection = connect_reader(path)
     try:
         yield from _Check(connection, head).run(directory)
@@ -45,14 +48,14 @@ class _Check:
         self._broken: set[int] = set()
         self._compared: list[Stream] = []
 
-    def run(self, directory: Path) -> Iterator[VerifyReport]:
+    def run(self, directory: Path | None) -> Iterator[VerifyReport]:
         try:
             yield from self._steps(directory)
         except apsw.Error as error:
             self._say(f"after position {self._report.position} the database cannot be read: {error}")
             yield self._report
 
-    def _steps(self, directory: Path) -> Iterator[VerifyReport]:
+    def _steps(self, directory: Path | None) -> Iterator[VerifyReport]:
         report = self._report
         for page in event_pages(self._connection, self._head.position):
             commits = dict(
@@ -74,7 +77,8 @@ class _Check:
         self._compare(force=True)
         report.jobs = self._replay.jobs
         self._count_rows()
-        self._anchor(directory)
+        if directory is not None:
+            self._anchor(directory)
         yield report
 
     def _say(self, problem: str) -> None:

@@ -110,7 +110,8 @@ class Conversation:
 
     async def assignment(self, wait_s: float) -> pb.Assignment | None:
         """The next job that is assigned within so many seconds; one that comes later is declined."""
-        wanted = self._wanted = asyncio.get_running_loop().create_future()
+        wanted: asyncio.Future[pb.Assignment] = asyncio.get_running_loop().create_future()
+        self._wanted = wanted
         try:
             async with asyncio.timeout(wait_s):
                 return await wanted

@@ -6,12 +6,10 @@ may change, `errorCode` is the reason of the closed list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable
 
 from google.protobuf import timestamp_pb2
 from google.rpc import code_pb2
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -20,13 +18,12 @@ from tenure.runtime.calls import CallFailed, Channel
 from tenure.v1 import job_pb2, job_service_pb2
 from tenure.web.answers import json_response
 from tenure.web.credentials import metadata_of
-from tenure.web.failures import Problem, headers_of, http_code, invalid, reason_of
+from tenure.web.failures import Problem, headers_of, http_code, reason_of
 from tenure.web.fields import Fields
+from tenure.web.parameters import Parameters
 from tenure.web.reading import read_json
 from tenure.web.transcoder import IDEMPOTENCY_KEY, Answer
 from tenure.web.ucloud_json import job_value, span_of, specification_of
-
-T = TypeVar("T")
 
 SERVICE = "/tenure.v1.JobService/"
 PAGE_SIZE = 50
@@ -164,46 +161,13 @@ def _items(fields: Fields) -> list[Fields]:
     return items
 
 
-class _Parameters:
-    """The parameters of a request, each asked for once; an empty one is as if it was not there."""
-
-    def __init__(self, parameters: QueryParams) -> None:
-        self.problems: list[Problem] = []
-        self._left: dict[str, str] = {}
-        for name, value in parameters.multi_items():
-            if name in self._left:
-                self.problems.append(Problem(name[:64], "is there twice"))
-            self._left[name] = value
-
-    def take(self, name: str) -> str:
-        return self._left.pop(name, "")
-
-    def whole(self, name: str, *, least: int, most: int = 2**31 - 1) -> int | None:
-        text = self.take(name)
-        if not text:
-            return None
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if not least <= number <= most:
-            self.problems.append(Problem(name, f"must be a whole number from {least} to {most}"))
-            return None
-        return number
-
-    def one_of(self, name: str, values: Mapping[str, T], default: T) -> T:
-        text = self.take(name)
-        if text and text not in values:
-            self.problems.append(Problem(name, f"must be one of {', '.join(values)}"))
-        return values.get(text, default)
+class _Parameters(Parameters):
+    """The parameters that say which jobs, and which parts of them."""
 
     def flags(self) -> job_service_pb2.JobFlags:
         flags = job_service_pb2.JobFlags()
         for theirs, ours in _BOOLEANS.items():
-            text = self.take(theirs)
-            if text not in ("", "true", "false"):
-                self.problems.append(Problem(theirs, "must be true or false"))
-            setattr(flags, ours, text == "true")
+            setattr(flags, ours, self.flag(theirs) or False)
         for theirs, ours in _TEXTS.items():
             setattr(flags, ours, self.take(theirs))
         for theirs, ours in _LISTS.items():
@@ -227,12 +191,6 @@ class _Parameters:
         if before is not None:
             # Theirs is included, ours is not.
             flags.filter_created_before.CopyFrom(_instant(before + 1))
-
-    def check(self) -> None:
-        """Refuse what was reported, and what nobody asked for."""
-        self.problems += [Problem(name[:64], "there is no such parameter") for name in self._left]
-        if self.problems:
-            raise invalid(self.problems)
 
 
 def _instant(milliseconds: int) -> timestamp_pb2.Timestamp:

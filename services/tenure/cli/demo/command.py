@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ def demo(
 ) -> None:
     """Show everything once: a job that survives its worker, an extension, a cancellation, and the log."""
     console = Console(highlight=False)
+    # Whoever ends the demo by SIGTERM wants what it has started to end as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="tenure-demo-"))
     try:
         with ExitStack() as running:

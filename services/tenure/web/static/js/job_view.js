@@ -33,7 +33,7 @@ export function jobView({ path, session, signal, signedOut }) {
     try {
       const answer = await retrieveJob(id, FLAGS);
       if (signal.aborted) return;
-      page = jobPage(answer.job);
+      page = jobPage(answer.job, signal);
       fill(place, page.elements);
       take(answer.job);
       if (session.role === "admin") remember_history();
@@ -135,7 +135,7 @@ function beaten(job, beat, { status, event }) {
 }
 
 /** The parts of the page of a job; `show` brings them up to date. */
-function jobPage(first) {
+function jobPage(first, signal) {
   const live = liveMark();
   const heading = h("h1");
   const state = h("span", { class: "state" });
@@ -143,11 +143,11 @@ function jobPage(first) {
   const extend = h("button", { type: "button", onclick: () => askExtend(job) }, "Extend …");
   const terminate = h("button", { type: "button", class: "danger", onclick: () => askTerminate(job) }, "End job …");
   const summary = h("dl", { class: "facts" });
-  const timeline = timelinePart();
+  const timeline = timelinePart(signal);
   const attempts = attemptsTable();
   const updates = h("ol", { class: "updates" });
   const specification = specificationPart(first.specification);
-  const logs = logsPart(first.id);
+  const logs = logsPart(first.id, signal);
   let job = first;
 
   function show(other, history) {

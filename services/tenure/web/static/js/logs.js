@@ -12,7 +12,7 @@ const MUTE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
 const NOT_KEPT = "This server does not keep the output of jobs.";
 let not_kept = false; // Found out once, known for the visit.
 
-export function logsPart(id) {
+export function logsPart(id, signal) {
   const show_button = h("button", { type: "button", onclick: begin }, "Show output");
   const stop_button = h("button", { type: "button", hidden: true, onclick: () => end("Stopped.") }, "Stop");
   const note = h("span", { class: "hint", role: "status" });
@@ -75,5 +75,6 @@ export function logsPart(id) {
     } else if (!own) note.textContent = job.attempts?.length || isFinal(job.status) ? "" : "Its command has not started.";
   }
 
-  return { element, show, stop: () => own?.abort() };
+  signal.addEventListener("abort", () => own?.abort());
+  return { element, show };
 }

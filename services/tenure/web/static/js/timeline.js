@@ -7,6 +7,7 @@ import { now } from "./clock.js";
 import { fill, h, s } from "./dom.js";
 import { clockTime, exact, relative, span } from "./format.js";
 import { ticks, timelineModel } from "./timeline_model.js";
+import { isFinal } from "./words.js";
 
 const LANE = 40;
 const TOP = 30;
@@ -14,7 +15,7 @@ const EDGE = 8;
 const SMALLEST = 2.5;
 const SCALES = { past: "So far", whole: "To the deadline" };
 
-export function timelinePart() {
+export function timelinePart(signal) {
   const place = h("div", { class: "timeline", role: "img" });
   const buttons = Object.entries(SCALES).map(([key, label]) => h("button", { type: "button", "aria-pressed": "false", onclick: () => choose(key) }, label));
   const scale = h("div", { class: "segments", role: "group", "aria-label": "Scale of the timeline" }, buttons);
@@ -44,16 +45,20 @@ export function timelinePart() {
     fill(place, picture(model, width, key === "whole" ? model.allocation.to : model.end));
   }
 
-  new ResizeObserver(([entry]) => {
+  const size = new ResizeObserver(([entry]) => {
     const wide = Math.floor(entry.contentRect.width);
     if (wide === width) return;
     width = wide;
     draw();
-  }).observe(place);
+  });
   const clock = setInterval(() => {
-    if (!element.isConnected && width) clearInterval(clock);
-    else if (shown && !document.hidden && !timelineModel(shown.job, shown.history, now()).final) draw();
+    if (shown && !document.hidden && !isFinal(shown.job.status)) draw();
   }, 1000);
+  size.observe(place);
+  signal.addEventListener("abort", () => {
+    size.disconnect();
+    clearInterval(clock);
+  });
 
   return { element, show };
 }
