@@ -1,4 +1,4 @@
-"""Goal 3: what does it bring that commits which come together share a transaction, and what does a lone one pay for it?"""
+"""Goal 3: what do commits gain that come together and share a transaction, and what does a lone one pay for it?"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ async def ask(bench: Bench) -> Answer:
 
         how = f"{count} workers on connections of their own, a beat every {BEAT_S:.0f} s"
         found = await bench.interleave(Case("idle", "processors", how, watch))
-        written_since = None if written is None else _written_bytes(server.pid) - written
+        written_after = _written_bytes(server.pid)
         for worker in workers:
             worker.cancel()
     return Answer(
@@ -61,7 +61,7 @@ async def ask(bench: Bench) -> Answer:
                 text="bytes written to disk meanwhile",
                 wanted=0,
                 at_most=True,
-                found=() if written_since is None else (float(written_since),),
+                found=() if written is None or written_after is None else (float(written_after - written),),
                 why_not="not known on this system",
             ),
         ),

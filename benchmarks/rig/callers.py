@@ -47,7 +47,7 @@ def specification(seed: int = 0) -> job_pb2.JobSpecification:
 def created_event() -> e.JobCreated:
     """The event that such a job begins with."""
     spec = specification()
-    catalogue = Catalogue(lambda: {})
+    catalogue = Catalogue(dict)
     target = normalise(spec, catalogue)
     queue = catalogue.new_queue(target.queue)
     return created(spec, target, queue, defaults=catalogue.defaults, created_by="local", project="")

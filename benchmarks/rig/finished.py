@@ -39,8 +39,11 @@ async def fill(directory: Path, jobs: int) -> None:
         made = await handler.create([event] * _AT_ONCE, actor="user:bench")
         job_ids = [job.id for job in made.jobs if not isinstance(job, Refused)]
         leases = [ids.new() for _ in job_ids]
-        steps = [[c.Assign(lease_id=one, worker_id="bench") for one in leases]]
-        steps += [[c.Start(lease_id=one) for one in leases], [c.Succeed(lease_id=one) for one in leases]]
+        steps: tuple[list[c.Command], ...] = (
+            [c.Assign(lease_id=one, worker_id="bench") for one in leases],
+            [c.Start(lease_id=one) for one in leases],
+            [c.Succeed(lease_id=one) for one in leases],
+        )
         for commands in steps:
             await handler.execute(
                 [Step(job_id=job_id, command=command) for job_id, command in zip(job_ids, commands, strict=True)],

@@ -68,8 +68,8 @@ class Mark:
 
     def others_since(self, start: Mark) -> float | None:
         """How many processors were busy with something else since then, on average."""
-        if self.busy_s is None or start.busy_s is None:
-            return None
+        if self.busy_s is None or start.busy_s is None or self.at_s - start.at_s < 50 * _TICK_S:
+            return None  # ticks are too coarse for less
         ours = sum(used - start.ours_s.get(pid, 0.0) for pid, used in self.ours_s.items())
         return max(0.0, (self.busy_s - start.busy_s - ours) / (self.at_s - start.at_s))
 

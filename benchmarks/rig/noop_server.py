@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import grpc
 import uvloop
@@ -21,10 +22,14 @@ ID = 36 * "0"
 RESUME_TOKEN = 76 * "0"
 
 
-class Jobs(job_service_pb2_grpc.JobServiceServicer):
+class Jobs:
     """Creates nothing."""
 
-    async def CreateJobs(  # type: ignore[override]  # noqa: N802 (the stubs are those of the synchronous server)
+    def __getattr__(self, name: str) -> object:
+        """Other methods: they are registered and never called."""
+        return None
+
+    async def CreateJobs(  # noqa: N802 (named by the service)
         self, request: job_service_pb2.CreateJobsRequest, context: object
     ) -> job_service_pb2.CreateJobsResponse:
         """Answers with one id an item."""
@@ -32,10 +37,14 @@ class Jobs(job_service_pb2_grpc.JobServiceServicer):
         return job_service_pb2.CreateJobsResponse(responses=items, resume_token=RESUME_TOKEN)
 
 
-class Workers(worker_service_pb2_grpc.WorkerServiceServicer):
+class Workers:
     """Listens and does nothing."""
 
-    async def Connect(  # type: ignore[override]  # noqa: N802
+    def __getattr__(self, name: str) -> object:
+        """Other methods: they are registered and never called."""
+        return None
+
+    async def Connect(  # noqa: N802 (named by the service)
         self, request_iterator: AsyncIterator[pb.ConnectRequest], context: object
     ) -> AsyncIterator[pb.ConnectResponse]:
         """Welcomes; then answers each heartbeat, or none."""
@@ -52,8 +61,8 @@ class Workers(worker_service_pb2_grpc.WorkerServiceServicer):
 async def serve() -> None:
     """Serve until the process is ended."""
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    job_service_pb2_grpc.add_JobServiceServicer_to_server(Jobs(), server)
-    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(Workers(), server)
+    job_service_pb2_grpc.add_JobServiceServicer_to_server(cast("Any", Jobs()), server)
+    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(cast("Any", Workers()), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"listening on 127.0.0.1:{port}", flush=True)

@@ -72,15 +72,13 @@ async def beanstalkd(directory: Path) -> AsyncIterator[Server]:
     log.mkdir(parents=True)
     arguments = [path, "-l", "127.0.0.1", "-p", str(port), "-b", str(log), "-f", "0"]
     async with _started(arguments, directory) as process:
-        async with asyncio.timeout(_READY_S):
-            while not await _answers(port):
-                await asyncio.sleep(0.02)
+        await _connectable(port)
         yield Server(pid=process.pid, address=f"127.0.0.1:{port}")
 
 
 @contextlib.asynccontextmanager
 async def _started(arguments: Sequence[str], directory: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    directory.mkdir(parents=True, exist_ok=True)
+    os.makedirs(directory, exist_ok=True)
     # The state folder is ours: no server that somebody runs on this machine is to be shadowed.
     environment = {**os.environ, "XDG_STATE_HOME": str(directory / "state"), "PYTHONUNBUFFERED": "1"}
     with (directory / "stderr.log").open("ab") as errors:
@@ -115,13 +113,16 @@ async def _address(process: asyncio.subprocess.Process, directory: Path) -> str:
     raise RuntimeError(message)
 
 
-async def _answers(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
+async def _connectable(port: int) -> None:
+    async with asyncio.timeout(_READY_S):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
 
 
 def _free_port() -> int:

@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from tenure.v1 import (
+    admin_service_pb2_grpc,
     event_service_pb2_grpc,
     job_service_pb2_grpc,
     queue_service_pb2_grpc,
@@ -69,6 +70,7 @@ class ScriptedServer:
     def __init__(self) -> None:
         self.asked: dict[str, list[Any]] = defaultdict(list)
         self.metadata: list[dict[str, str]] = []
+        self.time_left: list[float] = []
         self._unary: dict[str, deque[Step]] = defaultdict(deque)
         self._streams: dict[str, deque[Sequence[Step]]] = defaultdict(deque)
         self.address = ""
@@ -83,7 +85,7 @@ class ScriptedServer:
 
     def forget(self) -> None:
         """As new."""
-        for each in (self.asked, self._unary, self._streams, self.metadata):
+        for each in (self.asked, self._unary, self._streams, self.metadata, self.time_left):
             each.clear()
 
     async def unary(self, rpc: str, request: Message, context: Any) -> Any:
@@ -104,6 +106,7 @@ class ScriptedServer:
     def _note(self, rpc: str, request: Message, context: Any) -> None:
         self.asked[rpc].append(request)
         self.metadata.append(dict(context.invocation_metadata()))
+        self.time_left.append(context.time_remaining() or 0.0)
 
 
 async def _refuse(step: Exception, context: Any) -> None:
@@ -124,9 +127,18 @@ _UNARY = {
         "TerminateJobs",
         "ExplainJob",
     ),
-    queue_service_pb2_grpc.QueueServiceServicer: ("UpsertQueues", "BrowseQueues"),
+    queue_service_pb2_grpc.QueueServiceServicer: ("UpsertQueues", "BrowseQueues", "PauseQueues"),
     worker_service_pb2_grpc.WorkerServiceServicer: ("BrowseWorkers", "DrainWorkers"),
     event_service_pb2_grpc.EventServiceServicer: (),
+    admin_service_pb2_grpc.AdminServiceServicer: (
+        "CreateToken",
+        "BrowseTokens",
+        "RevokeToken",
+        "VerifyLog",
+        "BackupStore",
+        "RetrieveStore",
+        "StopJobs",
+    ),
 }
 _STREAMS = {
     job_service_pb2_grpc.JobServiceServicer: ("WatchJobs", "FollowLogs"),
@@ -167,6 +179,9 @@ async def serving(script: ScriptedServer) -> AsyncIterator[ScriptedServer]:
     )
     event_service_pb2_grpc.add_EventServiceServicer_to_server(
         _servicer(event_service_pb2_grpc.EventServiceServicer, script), server
+    )
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
+        _servicer(admin_service_pb2_grpc.AdminServiceServicer, script), server
     )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tenure.controlplane.app import ControlPlane, ServerSettings, serve
+from tenure.controlplane.app import Beside, ControlPlane, ServerSettings, serve
 from tenure.controlplane.config import Configuration
 from tenure.controlplane.listening import Encryption
 from tenure.controlplane.permissions import Role
@@ -68,6 +68,7 @@ async def running_server(
     reflection: bool | None = None,
     encryption: Encryption | None = None,
     insecure: bool = False,
+    beside: Beside | None = None,
 ) -> AsyncIterator[RunningServer]:
     """A control plane from here to the end of the context; what it raises comes out of the context."""
     clock = clock or SystemClock()
@@ -91,6 +92,7 @@ async def running_server(
             stop=stop,
             ready=ready.set_result,
             on_fatal=fatal.append,
+            beside=beside,
         )
     )
     try:

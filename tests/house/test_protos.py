@@ -16,13 +16,15 @@ from grpc_tools import protoc
 from tenure.v1 import errors_pb2
 from tests.house.tree import ROOT
 
-FILES = ["admin_service", "event_service", "job_service", "queue_service", "worker_service"]
+FILES = ["admin_service", "event_service", "job_service", "queue_service", "webhook_service", "worker_service"]
 
 # What an RPC does decides what its messages carry. A new RPC belongs into one of these.
 READS = {
+    "BrowseDeliveries",
     "BrowseJobs",
     "BrowseQueues",
     "BrowseTokens",
+    "BrowseWebhooks",
     "BrowseWorkers",
     "ExplainJob",
     "FollowLogs",
@@ -38,9 +40,13 @@ CHANGES_OTHERWISE = {
     "BackupStore": "refuses a file that exists",
     "Connect": "every message carries its lease",
     "CreateToken": "a secret is shown once; an unused token can be revoked",
+    "DeleteWebhooks": "a removed webhook stays removed",
     "DrainWorkers": "a drained worker stays drained",
+    "ReplayDeliveries": "what waits to be delivered is not added again",
     "RevokeToken": "a revoked token stays revoked",
+    "RotateWebhookSecret": "every secret signs on for its overlap, those of lost answers too",
     "ShipLogs": "carries offsets",
+    "UpsertWebhooks": "an owner has a URL once, and a secret is shown once",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tenure.store.memory import MemoryStore
 from tenure.store.offline import verify_directory
-from tenure.store.sqlite_schema import SCHEMA_VERSION
+from tenure.store.sqlite_schema import SCHEMA_VERSION, UPGRADES
 from tenure.store.store import Store
 from tests.store.contract_outbox import OutboxContract, batch, due, endpoint, prepared
 from tests.store.making import T0, add_jobs, load
@@ -61,9 +61,11 @@ async def test_a_store_from_before_the_outbox_is_opened(tmp_path: Path) -> None:
 def as_it_was_before(directory: Path) -> None:
     """Take from a database what its first version did not have."""
     connection = apsw.Connection(str(directory / "tenure.db"))
-    script = (resources.files("tenure.store") / "schema" / "outbox.sql").read_text(encoding="utf-8")
-    tables = [line.split()[2] for line in script.splitlines() if line.startswith("CREATE TABLE")]
-    assert len(tables) == 4
+    folder = resources.files("tenure.store") / "schema"
+    scripts = [(folder / name).read_text(encoding="utf-8") for names in UPGRADES.values() for name in names]
+    lines = [line for script in scripts for line in script.splitlines()]
+    tables = [line.split()[2] for line in lines if line.startswith("CREATE TABLE")]
+    assert len(tables) >= 4
     for table in tables:
         connection.execute(f"DROP TABLE {table}")
     connection.pragma("user_version", 1)

@@ -112,10 +112,12 @@ async def _assembled(config: WorkerConfig) -> AsyncIterator[tuple[Worker, str, C
             agent_version=metadata.version("tenure")[:64],
         )
         log.info("starting", worker_id=worker_id, server=config.server, queues=config.queues, slots=config.slots)
+        transport = GrpcTransport(address=config.server, token=config.token, tls=config.tls)
         yield (
             Worker(
                 identity=identity,
-                transport=GrpcTransport(address=config.server, token=config.token, tls=config.tls),
+                transport=transport,
+                shipping=transport,
                 clock=clock,
                 random=random,
                 runner=LocalRunner(

@@ -165,6 +165,7 @@ class Attempt:
                 arguments=self._assignment.arguments,
                 environment=self._environment(place.folder),
                 directory=place.folder.job_dir,
+                output=self._holding.output,
             )
         )
         self._log.info("started", command=self._assignment.command)
@@ -257,6 +258,7 @@ class Attempt:
         if self._command is not None:
             self._command.kill()
             await self._command.wait()
+        self._holding.output.close()
         if self._place is not None:
             await self._place.copying.close()
 

@@ -13,7 +13,11 @@ from enum import Enum
 from tenure.agent.assignment import Assignment
 from tenure.agent.lease import Lease
 from tenure.agent.outcome import Outcome, StopCause, StopOrder, kind_of, to_item
+from tenure.agent.output import OutputRing
 from tenure.v1 import job_pb2, worker_service_pb2
+
+# A message of reports is closed when it has so many bytes: far below what servers take.
+REPORT_BYTES = 1024 * 1024
 
 
 class Standing(Enum):
@@ -59,6 +63,7 @@ class Holding:
         started: the server acknowledged `started`: the command may be executed.
         outcome: what the attempt came to, once it is known.
         settled: nothing is owed any more.
+        output: what its command prints; closed once that is all, also where none was started.
         observe: asked for each beat.
         listener: called after every change.
     """
@@ -77,6 +82,7 @@ class Holding:
     outcome: Outcome | None = None
     owed: Owed | None = None
     settled: bool = False
+    output: OutputRing = field(default_factory=OutputRing)
     orders: dict[StopCause, StopOrder] = field(default_factory=dict)
     observe: Callable[[], Observation] = Observation
     listener: Callable[[], None] = _silent
@@ -129,6 +135,8 @@ class Holding:
             item.last_beat.sync.CopyFrom(seen.sync)
         if seen.progress is not None:
             item.last_beat.progress.CopyFrom(seen.progress)
+        item.output_tail = self.output.tail()
+        item.output_offset = self.output.end - len(item.output_tail)
         self.owed = Owed(item=item, kind=kind_of(outcome))
 
     def settle(self) -> None:
@@ -136,3 +144,17 @@ class Holding:
         self.owed = None
         self.settled = True
         self.listener()
+
+
+def messages_of(reports: list[Owed]) -> list[worker_service_pb2.ConnectRequest]:
+    """Reports as messages, none of them large: each outcome brings the last of an output along."""
+    messages: list[worker_service_pb2.ConnectRequest] = []
+    room = 0
+    for owed in reports:
+        size = owed.item.ByteSize()
+        if size > room:
+            messages.append(worker_service_pb2.ConnectRequest())
+            room = REPORT_BYTES
+        messages[-1].report.items.append(owed.item)
+        room -= size
+    return messages

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tenure.agent.assignment import Assignment, instant_us, span_ns
-from tenure.agent.holding import Holding, Standing
+from tenure.agent.holding import Holding, Standing, messages_of
 from tenure.agent.lease import Lease
 from tenure.agent.outcome import Outcome, StopCause, StopOrder, Stopped
 from tenure.runtime.logs import get_logger
@@ -85,6 +85,10 @@ class Ledger:
         """Forget an assignment."""
         self._held.pop(holding.assignment.lease_id, None)
 
+    def get(self, lease_id: str) -> Holding | None:
+        """The assignment with this lease, if it is in hand."""
+        return self._held.get(lease_id)
+
     def holdings(self) -> list[Holding]:
         """Everything in hand, oldest first."""
         return list(self._held.values())
@@ -156,8 +160,7 @@ class Ledger:
         if reports:
             for owed in reports:
                 owed.sent_ns = now_ns
-            report = worker_service_pb2.Report(items=[owed.item for owed in reports])
-            requests.append(ConnectRequest(report=report))
+            requests += messages_of(reports)
         beats = self._beats(now_ns)
         if beats or now_ns >= self._idle_beat_ns:
             self._idle_beat_ns = now_ns + IDLE_BEAT_NS

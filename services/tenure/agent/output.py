@@ -6,7 +6,16 @@ is told when what it wants has been overwritten.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+# What the server keeps of an attempt that has ended …
 KEPT_BYTES = 64 * 1024
+# … and what a running one has for those who follow it.
+RING_BYTES = 256 * 1024
+
+
+def _nobody() -> None:
+    pass
 
 
 class OutputRing:
@@ -15,14 +24,18 @@ class OutputRing:
     Attributes:
         end: offset behind the newest byte: how many were ever printed.
         start: offset of the oldest byte that is still here.
+        closed: nothing more will be printed.
+        listener: called after every change.
     """
 
-    def __init__(self, capacity: int = KEPT_BYTES) -> None:
+    def __init__(self, capacity: int = RING_BYTES) -> None:
         if capacity < 1:
             raise ValueError("a ring holds at least one byte")
         self._capacity = capacity
         self._bytes = bytearray()
         self.end = 0
+        self.closed = False
+        self.listener: Callable[[], None] = _nobody
 
     @property
     def start(self) -> int:
@@ -36,6 +49,13 @@ class OutputRing:
         # Cutting at twice the capacity makes the cost of a byte constant however small the pieces are.
         if len(self._bytes) > 2 * self._capacity:
             del self._bytes[: -self._capacity]
+        self.listener()
+
+    def close(self) -> None:
+        """Nothing more will be printed. May be called again."""
+        if not self.closed:
+            self.closed = True
+            self.listener()
 
     def read(self, offset: int, limit: int = KEPT_BYTES) -> tuple[int, bytes]:
         """Bytes from an offset on.

@@ -18,7 +18,6 @@ import subprocess
 from tenure.agent import strays
 from tenure.agent.cgroup import Cgroup, CgroupParent, own_oom_counter, read_oom_kills
 from tenure.agent.guard import Guard
-from tenure.agent.output import OutputRing
 from tenure.agent.runner import CommandLine, CommandNotStarted, Exit
 from tenure.agent.sync.offload import Offload
 from tenure.runtime.clock import Clock
@@ -180,7 +179,7 @@ class LocalCommand:
         runner: LocalRunner,
     ) -> None:
         self.pid = popen.pid
-        self.output = OutputRing()
+        self.output = command.output
         self.cgroup = cgroup
         self.job_dir = command.environment.get(strays.MARK)
         self._popen = popen
@@ -244,6 +243,7 @@ class LocalCommand:
 
     def _finish(self) -> Exit:
         self._drain_output()
+        self.output.close()
         status = self._popen.wait(timeout=5)
         oom = self._runner.oom_kills(self.cgroup) > self._oom_before
         os.close(self._pidfd)

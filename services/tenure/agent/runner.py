@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,7 @@ class CommandLine:
         program: a name on the agent's PATH, or a path; relative ones count from `directory`.
         environment: the whole of it.
         directory: working directory.
+        output: where what it prints goes; closed when nothing of it runs any more.
     """
 
     name: str
@@ -37,6 +38,7 @@ class CommandLine:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     directory: Path
+    output: OutputRing = field(default_factory=OutputRing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NoReturn, Protocol, cast
+from typing import Generic, NoReturn, Protocol, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -16,7 +16,10 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from tenure.v1 import worker_service_pb2_grpc
-from tenure.v1.worker_service_pb2 import ConnectRequest, ConnectResponse
+from tenure.v1.worker_service_pb2 import ConnectRequest, ConnectResponse, ShipLogsRequest, ShipLogsResponse
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
 
 _ERROR_PREFIX = "ERROR_REASON_"
 _STATUS_DETAILS = "grpc-status-details-bin"
@@ -100,28 +103,33 @@ class GrpcTransport:
         roots = tls if isinstance(tls, bytes) else None
         self._credentials = grpc.ssl_channel_credentials(roots) if tls else None
 
-    async def open(self) -> GrpcStream:
+    async def open(self) -> GrpcStream[ConnectRequest, ConnectResponse]:
         """A new stream on a new connection."""
+        channel, metadata = self._connection()
+        return GrpcStream(channel, worker_service_pb2_grpc.WorkerServiceStub(channel).Connect(metadata=metadata))
+
+    async def open_shipping(self) -> GrpcStream[ShipLogsRequest, ShipLogsResponse]:
+        """A new call that carries output, on a connection of its own: one that is not read delays nothing else."""
+        channel, metadata = self._connection()
+        return GrpcStream(channel, worker_service_pb2_grpc.WorkerServiceStub(channel).ShipLogs(metadata=metadata))
+
+    def _connection(self) -> tuple[grpc.aio.Channel, tuple[tuple[str, str], ...]]:
         if self._credentials is None:
             channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
         else:
             channel = grpc.aio.secure_channel(self._address, self._credentials, options=CHANNEL_OPTIONS)
         token = self._token()
-        metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
-        return GrpcStream(channel, stub.Connect(metadata=metadata))
+        return channel, (("authorization", f"Bearer {token}"),) if token else ()
 
 
-class GrpcStream:
-    """One call of `WorkerService.Connect`."""
+class GrpcStream(Generic[RequestT, ResponseT]):
+    """One call with streams both ways, and its connection."""
 
-    def __init__(
-        self, channel: grpc.aio.Channel, call: grpc.aio.StreamStreamCall[ConnectRequest, ConnectResponse]
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel, call: grpc.aio.StreamStreamCall[RequestT, ResponseT]) -> None:
         self._channel = channel
         self._call = call
 
-    async def send(self, request: ConnectRequest) -> None:
+    async def send(self, request: RequestT) -> None:
         """Hand a message to the connection.
 
         Raises:
@@ -132,7 +140,7 @@ class GrpcStream:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._raise_ended()
 
-    async def receive(self) -> ConnectResponse:
+    async def receive(self) -> ResponseT:
         """The next message of the server.
 
         Raises:
@@ -144,7 +152,7 @@ class GrpcStream:
             await self._raise_ended()
         if message is grpc.aio.EOF:
             await self._raise_ended()
-        return cast(ConnectResponse, message)
+        return cast(ResponseT, message)
 
     async def finish(self) -> None:
         """Say that nothing more will be sent."""

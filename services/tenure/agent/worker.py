@@ -22,6 +22,7 @@ from tenure.agent.ledger import NS, Ledger, reason_name
 from tenure.agent.outcome import StopCause, StopOrder, Stopped, clip
 from tenure.agent.paths import PathsInUse
 from tenure.agent.runner import Runner
+from tenure.agent.shipping import Shipping, ShippingTransport
 from tenure.agent.transport import Transport
 from tenure.agent.waiting import Changes, settle, within
 from tenure.agent.workdir import AttemptFolders
@@ -76,6 +77,7 @@ class Worker:
         copying: CopyingFactory,
         agent_environment: Mapping[str, str],
         passed: Mapping[str, str],
+        shipping: ShippingTransport | None = None,
     ) -> None:
         self._identity = identity
         self._clock = clock
@@ -100,6 +102,7 @@ class Worker:
             agent_environment=agent_environment,
             passed=passed,
         )
+        self._shipping = Shipping(shipping, clock) if shipping is not None else None
         self._paths = PathsInUse()
         self._slots: set[int] = set()
         self._attempts: set[asyncio.Task[None]] = set()
@@ -129,6 +132,8 @@ class Worker:
                     self.abandon("the server does not take this worker any more")
                     done.cancel()
                     self._cancel_attempts()
+                if self._shipping is not None:
+                    self._shipping.stop()
             if not connection.done():
                 self._connection.close(self._draining or "done")
                 with contextlib.suppress(TimeoutError):
@@ -234,6 +239,8 @@ class Worker:
                 self._ledger.stop(message.stop, now_ns)
             case "deadline_changed":
                 self._ledger.deadlines_changed(message.deadline_changed)
+            case "follow_output":
+                self._follow(message.follow_output)
             case "drain":
                 self.drain(message.drain.reason or "the server asked it to", release=message.drain.release, tell=False)
             case "refusal":
@@ -244,6 +251,13 @@ class Worker:
             case _:
                 # A message of a later version: it was not needed before, so it is not now.
                 log.warning("message_not_known")
+
+    def _follow(self, message: worker_service_pb2.FollowOutput) -> None:
+        """Ship what attempts print; what is not in hand any more, the server knows of already."""
+        for lease_id in message.lease_ids:
+            holding = self._ledger.get(lease_id)
+            if holding is not None and self._group is not None and self._shipping is not None:
+                self._shipping.follow(holding, self._group)
 
     # Assignments.
 

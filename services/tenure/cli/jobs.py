@@ -166,6 +166,26 @@ def _terminate(
 
 
 app.command("terminate")(client_command(_terminate))
+
+
+def _stop(
+    session: Session,
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="The jobs; all are stopped or none.")],
+    reason: Annotated[str, typer.Option(help="Why; the jobs' owners read it.")],
+    request_id: Annotated[str, typer.Option(help="Makes a repeat harmless; made up where not given.")] = "",
+) -> None:
+    """End jobs of anybody as operator: they end as FAILURE, with the reason. For administrators."""
+    wanted = list(dict.fromkeys(ids))
+    response = session.client.admin.stop_jobs(wanted, reason, request_id=request_id)
+
+    def draw() -> None:
+        for each in wanted:
+            session.write(f"{clean(each)} stopped")
+
+    answer_one(session, response, draw)
+
+
+app.command("stop")(client_command(_stop))
 app.command("watch")(client_command(watch))
 
 
@@ -197,15 +217,7 @@ app.command("logs")(client_command(_logs))
 def _explain(session: Session, job_id: Annotated[str, typer.Argument(metavar="ID", help="The job.")]) -> None:
     """Say why a job is not running yet."""
     answer = session.client.explain_job(job_id)
-
-    def draw() -> None:
-        session.write(clean(answer.summary))
-        for name in ("queue_position", "workers_connected", "workers_free", "workers_banned", "workers_unfit"):
-            session.write(f"  {name.replace('_', ' ')}: {getattr(answer, name)}")
-        if answer.HasField("next_retry"):
-            session.write(f"  not before: {instant(answer.next_retry)}")
-
-    answer_one(session, answer, draw)
+    answer_one(session, answer, lambda: render.print_explanation(session, answer, SystemClock().wall_us()))
 
 
 app.command("explain")(client_command(_explain))

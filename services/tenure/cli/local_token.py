@@ -105,6 +105,15 @@ def servers_of(directory: Path) -> list[str]:
     return found
 
 
+def is_this_machine(server: str) -> bool:
+    """Whether an address (HOST:PORT) is one of this machine's loopback."""
+    try:
+        host = _canonical(split_address(server)[0])
+    except ValueError:
+        return False
+    return host in _ALIASES
+
+
 def _host_of(name: str) -> str:
     """The host in the name of a pointer: an IPv6 address was written with dashes."""
     spelled = name.replace("-", ":")

@@ -1,4 +1,4 @@
-"""`tenure log`: is the log whole, how is it, and a copy of it.
+"""`tenure log`: is the log whole, how is it, and copies of it.
 
 A running server keeps its log to itself, so it is asked; the data directory of a stopped one is opened here. With
 `--store` the directory decides which of the two it is: when a server has it, that server is found and asked.
@@ -6,6 +6,8 @@ A running server keeps its log to itself, so it is asked; the data directory of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +17,13 @@ import typer
 from tenure.cli.answer import answer_one
 from tenure.cli.command import options_command
 from tenure.cli.failures import EXIT_REFUSED, EXIT_UNREACHABLE, Problem
-from tenure.cli.local_token import servers_of, split_address
+from tenure.cli.local_token import is_this_machine, servers_of
 from tenure.cli.log_copies import export_command, import_command, restore_command
-from tenure.cli.log_directory import StoreOption, bar, data_directory, offline, waiting
+from tenure.cli.log_directory import StoreOption, bar, data_directory, refusals, waiting
 from tenure.cli.session import DEFAULT_SERVER, Options, Output, Session, open_session
 from tenure.cli.text import clean, size
+from tenure.store.lock import StoreLocked
+from tenure.store.offline import accept_log, backup_directory, head_of_directory, rebuild_directory, verify_directory
 from tenure.v1 import admin_service_pb2
 
 app = typer.Typer(
@@ -35,7 +39,7 @@ OptionalStore = Annotated[
     typer.Option(
         "--store",
         envvar="TENURE_STORE",
-        help="The store, sqlite:///DIR or sqlite:DIR, opened here when no server has it. [default: ask the server]",
+        help="The store, sqlite:///DIR or sqlite:DIR; opened here when no server has it. [default: ask the server]",
     ),
 ]
 
@@ -52,16 +56,13 @@ def _verify(
 
     Ends with 0 when all is well, and with 1 when something is wrong.
     """
-    from tenure.store.lock import StoreLocked
-    from tenure.store.offline import accept_log, verify_directory
-
+    if write_anchor and store is None:
+        raise Problem("--write-anchor is for the log of a stopped server: give its --store")
     if store is None:
-        if write_anchor:
-            raise Problem("--write-anchor is for the log of a stopped server: give its --store")
         _verify_by_server(options)
         return
     directory = data_directory(store)
-    with offline(StoreLocked):
+    with refusals():
         try:
             if write_anchor:
                 anchor = accept_log(directory)
@@ -69,7 +70,9 @@ def _verify(
             steps = verify_directory(directory)
             head, report = next(steps)  # there is always a last report
         except StoreLocked as locked:
-            _verify_by_server(_options_of(directory, options, locked))
+            if write_anchor:
+                raise
+            _verify_by_server(_holder(directory, options, locked))
             return
         with bar("verifying") as progress:
             for head, report in steps:
@@ -82,15 +85,16 @@ app.command("verify")(options_command(_verify))
 
 
 def _verify_by_server(options: Options) -> None:
-    with _asking(options) as session, waiting(f"{session.server} checks its log"):
-        report = session.client.admin.verify_log()
-    if session.output is not Output.TABLE:
-        answer_one(session, report, lambda: None)
-        if not report.ok:
-            raise typer.Exit(EXIT_REFUSED)
-        return
+    with _asking(options) as session:
+        with waiting(f"{session.server} checks its log"):
+            report = session.client.admin.verify_log()
+        if session.output is not Output.TABLE:
+            answer_one(session, report, lambda: None)
+            if not report.ok:
+                raise typer.Exit(EXIT_REFUSED)
+            return
     _tell_problems([clean(each, 1000) for each in report.problems])
-    print(f"verified by {clean(session.server)}: {report.events} events")
+    print(f"verified by {session.server}: {report.events} events")
 
 
 def _tell_problems(problems: list[str]) -> None:
@@ -99,28 +103,24 @@ def _tell_problems(problems: list[str]) -> None:
 
 
 def _state(options: Options, store: OptionalStore = None) -> None:
-    """Show what log it is and how far: its id, its epoch, its last position and the hash of its chain there."""
-    from tenure.store.lock import StoreLocked
-    from tenure.store.offline import head_of_directory
-
+    """Show what log it is and how far it reaches: its id, its epoch, its last position and the hash of its chain."""
     if store is not None:
         directory = data_directory(store)
-        with offline(StoreLocked):
+        with refusals():
             try:
                 head = head_of_directory(directory)
             except StoreLocked as locked:
-                options = _options_of(directory, options, locked)
+                options = _holder(directory, options, locked)
             else:
-                _show_state(
-                    Session(options, None),  # type: ignore[arg-type]
-                    admin_service_pb2.RetrieveStoreResponse(
-                        engine="sqlite",
-                        log_id=head.log_id,
-                        epoch=head.epoch,
-                        position=head.position,
-                        chain_hash=head.hash,
-                    ),
+                state = admin_service_pb2.RetrieveStoreResponse(
+                    engine="sqlite",
+                    log_id=head.log_id,
+                    epoch=head.epoch,
+                    position=head.position,
+                    chain_hash=head.hash,
                 )
+                with open_session(options) as session:
+                    _show_state(session, state)
                 return
     with _asking(options) as session:
         _show_state(session, session.client.admin.retrieve_store())
@@ -144,3 +144,104 @@ def _show_state(session: Session, state: admin_service_pb2.RetrieveStoreResponse
                 session.write(f"{name.ljust(9)}  {clean(value)}")
 
     answer_one(session, state, draw)
+
+
+def _backup(
+    options: Options,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, on the server's machine.")],
+    store: OptionalStore = None,
+) -> None:
+    """Copy the store into a new file while everything goes on, and check the copy before it gets its name.
+
+    The file is a SQLite database for `tenure log restore` and `tenure log export`. It holds the digests of tokens, and
+    no secret.
+    """
+    if store is not None:
+        directory = data_directory(store)
+        with refusals():
+            try:
+                made = backup_directory(directory, file.absolute())
+            except StoreLocked as locked:
+                options = _holder(directory, options, locked)
+            else:
+                with open_session(options) as session:
+                    _show_backup(session, file, made.position, made.bytes)
+                return
+    if not file.is_absolute() and not is_this_machine(options.server or DEFAULT_SERVER):
+        raise Problem(f"{file} is a file on the server's machine: give its absolute path")
+    with _asking(options) as session:
+        with waiting(f"{session.server} makes a backup"):
+            answer = session.client.admin.backup_store(str(file.absolute()))
+        _show_backup(session, file, answer.position, answer.bytes)
+
+
+app.command("backup")(options_command(_backup))
+
+
+def _show_backup(session: Session, file: Path, position: int, count: int) -> None:
+    answer_one(
+        session,
+        admin_service_pb2.BackupStoreResponse(position=position, bytes=count),
+        lambda: session.write(f"backed up: {position} events, {size(count)}, verified, in {file}"),
+    )
+
+
+@app.command("rebuild")
+def rebuild_command(store: StoreOption) -> None:
+    """Make the rows of jobs and queues anew from the log: all of them, or, when the log is wrong, none.
+
+    The server must be stopped.
+    """
+    directory = data_directory(store)
+    reached = 0
+    with refusals(), bar("rebuilding") as progress:
+        for position, last in rebuild_directory(directory):
+            reached = position
+            progress(position, last)
+    print(f"rebuilt: {reached} events")
+
+
+app.command("restore")(restore_command)
+app.command("export")(export_command)
+app.command("import")(import_command)
+
+
+@contextmanager
+def _asking(options: Options) -> Iterator[Session]:
+    """A session whose failures say what to do about a server that is stopped."""
+    try:
+        with open_session(options) as session:
+            yield session
+    except Problem as problem:
+        if problem.exit_code != EXIT_UNREACHABLE:
+            raise
+        hint = "the log of a stopped server is opened with --store sqlite:///DIR"
+        raise Problem(
+            problem.message, details=problem.details, hints=(*problem.hints, hint), exit_code=problem.exit_code
+        ) from None
+
+
+def _holder(directory: Path, options: Options, locked: StoreLocked) -> Options:
+    """How to ask the server that has a data directory.
+
+    It is called with that directory's own token, so that no other server can answer in its place.
+    """
+    token = directory / "admin.token"
+    if options.token_file is None and token.is_file():
+        options = replace(options, token_file=token)
+    servers = [options.server] if options.server is not None else servers_of(directory)
+    for server in servers:
+        asked = replace(options, server=server)
+        if len(servers) == 1 or _serves(asked):
+            return asked
+    hint = "name that server, to have it do this: --server HOST:PORT"
+    raise Problem(str(locked), hints=[hint], exit_code=EXIT_REFUSED)
+
+
+def _serves(options: Options) -> bool:
+    """Whether a server is there: one that was killed may have left its address behind."""
+    try:
+        with open_session(options) as session:
+            return session.client.check_health(timeout_s=2)
+    except Problem:
+        return False

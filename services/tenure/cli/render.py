@@ -21,7 +21,7 @@ from tenure.cli.words import (
     state_style,
     word,
 )
-from tenure.v1 import job_pb2, queue_service_pb2, worker_service_pb2
+from tenure.v1 import job_pb2, job_service_pb2, queue_service_pb2, worker_service_pb2
 
 
 def jobs_grid(jobs: Sequence[job_pb2.Job], now_us: int) -> Grid:
@@ -112,24 +112,63 @@ def workers_grid(workers: Sequence[worker_service_pb2.Worker]) -> Grid:
 
 def print_job(session: Session, job: job_pb2.Job, now_us: int) -> None:
     """The page of one job: what it is, how it is, its attempts, its history."""
-    facts = [(label, cell) for label, cell in _facts(job, now_us) if cell.text]
-    width = max((len(label) for label, _ in facts), default=0)
     heading = f"Job {clean(job.id)}"
+    if session.fancy:
+        session.console().print(heading, style="bold")
+    else:
+        session.write(heading)
+    _print_facts(session, _facts(job, now_us))
+    session.write()
+    grids = [_attempts_grid(job)] if job.attempts else []
+    draw(session, *grids, _updates_grid(job))
+
+
+def _print_facts(session: Session, all_facts: Sequence[tuple[str, Cell]]) -> None:
+    """Two columns: what it is, and how it is; what is empty is left out."""
+    facts = [(label, cell) for label, cell in all_facts if cell.text]
+    width = max((len(label) for label, _ in facts), default=0)
     if session.fancy:
         from rich.table import Table
 
         page = Table.grid(padding=(0, 2))
         for label, cell in facts:
             page.add_row(rich_text(Cell(text=label, style="dim")), rich_text(cell))
-        session.console().print(heading, style="bold")
         session.console().print(page)
     else:
-        session.write(heading)
         for label, cell in facts:
             session.write(f"  {label.ljust(width)}  {cell.text}")
-    session.write()
-    grids = [_attempts_grid(job)] if job.attempts else []
-    draw(session, *grids, _updates_grid(job))
+
+
+def print_explanation(session: Session, answer: job_service_pb2.ExplainJobResponse, now_us: int) -> None:
+    """Why a job does not run: the sentence, and the numbers behind it."""
+    state = word(job_pb2.JobState, answer.state)
+    style = state_style(job_pb2.JobStatus(state=answer.state))
+    facts = [("State", Cell(text=state, style=style))]
+    if answer.queue_position:
+        place = f"after more than {answer.queue_position:,}" if answer.queue_position_beyond else answer.queue_position
+        others = {
+            "kept from it": answer.workers_banned,
+            "without its folders": answer.workers_unfit,
+            "draining": answer.workers_draining,
+            "suspect": answer.workers_suspect,
+        }
+        counted = [f"{answer.workers_connected} connected", f"{answer.workers_free} with a free slot"]
+        counted += [f"{count} {what}" for what, count in others.items() if count]
+        facts += [
+            ("Place", Cell(text=str(place))),
+            ("Queue", Cell(text="paused" if answer.queue_paused else "", style="yellow")),
+            ("Workers", Cell(text=", ".join(counted))),
+            ("Free slots", Cell(text=str(answer.free_slots))),
+            ("Not before", Cell(text=_until(answer, now_us))),
+        ]
+    session.write(clean(answer.summary))
+    _print_facts(session, facts)
+
+
+def _until(answer: job_service_pb2.ExplainJobResponse, now_us: int) -> str:
+    left_us = timestamp_us(answer.next_retry) - now_us
+    ahead = f" (in {format_duration(left_us)})" if left_us > 0 else ""
+    return f"{_when(answer, 'next_retry')}{ahead}" if answer.HasField("next_retry") else ""
 
 
 def _facts(job: job_pb2.Job, now_us: int) -> list[tuple[str, Cell]]:

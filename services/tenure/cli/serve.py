@@ -7,9 +7,10 @@ import gc
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +34,10 @@ def serve(
     listen: Annotated[
         str, typer.Option(help="Address to listen on, HOST:PORT; port 0: any free one.", envvar="TENURE_LISTEN")
     ] = "127.0.0.1:50051",
+    http: Annotated[
+        str | None,
+        typer.Option(help="Address for HTTP, HOST:PORT; without it there is none.", envvar="TENURE_HTTP"),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="File with queues, products, applications, defaults, limits.", envvar="TENURE_CONFIG"),
@@ -100,8 +105,9 @@ def serve(
                 encryption=encryption,
                 insecure=insecure,
             )
+            opened = ending.enter_context(_http_socket(http, settings)) if http is not None else None
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_serve(settings))
+                runner.run(_serve(settings, opened))
         except (ConfigError, BadAddress) as error:
             first, *rest = str(error).splitlines()
             raise Problem(first, details=rest) from None
@@ -109,11 +115,54 @@ def serve(
             raise Problem(str(error), exit_code=EXIT_REFUSED) from None
 
 
-async def _serve(settings: ServerSettings) -> None:
+def _http_socket(address: str, settings: ServerSettings) -> socket:
+    """The socket for HTTP; under the same rule as the other one.
+
+    Raises:
+        CannotListen: it cannot be had, or would be open without encryption.
+    """
+    from tenure.controlplane import listening
+    from tenure.web.serving import CannotServe, bind
+
+    host, port = listening.split(address)
+    if settings.encryption is None and not settings.insecure and not listening.is_loopback(host):
+        message = f"{host} can be reached from other machines: give --tls-cert and --tls-key, or --insecure"
+        raise listening.CannotListen(message)
+    try:
+        return bind(host, port)
+    except CannotServe as error:
+        raise listening.CannotListen(str(error)) from None
+
+
+async def _serve(settings: ServerSettings, opened: socket | None) -> None:
     from tenure.controlplane import app
+    from tenure.controlplane.observing import measure_calls
+    from tenure.runtime import tracing
     from tenure.runtime.clock import SystemClock
     from tenure.runtime.ids import Uuid7Ids
     from tenure.runtime.stop import stop_on_signals
+
+    clock, ids = SystemClock(), Uuid7Ids()
+    end_tracing = tracing.configure(os.environ)
+    tracer = tracing.tracer() if end_tracing is not None else None
+
+    @asynccontextmanager
+    async def beside(plane: ControlPlane) -> AsyncIterator[None]:
+        if opened is None:
+            if tracer is not None:
+                measure_calls(plane.host, clock, None, tracer)
+            yield
+            return
+        from tenure.cli.door import DoorSettings, open_door
+
+        encryption = settings.encryption
+        door = DoorSettings(
+            opened=opened,
+            certificate=encryption.certificate if encryption is not None else None,
+            key=encryption.key if encryption is not None else None,
+        )
+        async with open_door(plane, door, clock=clock, ids=ids, random=os.urandom, tracer=tracer):
+            yield
 
     pointed: list[tuple[str, Path]] = []
 
@@ -127,15 +176,21 @@ async def _serve(settings: ServerSettings) -> None:
                 pointed.append((plane.address, token))
         _settle_garbage_collector()
         sys.stdout.write(f"tenure: listening on {plane.address}\n")
+        if opened is not None:
+            from tenure.web.serving import address_of
+
+            sys.stdout.write(f"tenure: http on {address_of(opened)}\n")
         sys.stdout.flush()
 
     # The second signal means now: what was acknowledged is on disk.
     with stop_on_signals(on_second=lambda: os._exit(EXIT_AT_ONCE)) as stop:
         try:
             await app.serve(
-                settings, clock=SystemClock(), ids=Uuid7Ids(), stop=stop, ready=ready, on_fatal=_store_failed
+                settings, clock=clock, ids=ids, stop=stop, ready=ready, on_fatal=_store_failed, beside=beside
             )
         finally:
+            if end_tracing is not None:
+                end_tracing()
             for address, token in pointed:
                 remove_pointer(address, token)
 

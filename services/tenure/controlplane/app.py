@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,8 @@ from tenure.v1 import (
 )
 
 LOCAL_ADMIN = "local"
+
+Beside = Callable[["ControlPlane"], AbstractAsyncContextManager[object]]
 
 _DRAIN_SECONDS = 5.0
 _STOP_SECONDS = 2.0
@@ -253,6 +256,7 @@ async def serve(
     ready: Callable[[ControlPlane], None],
     on_fatal: Callable[[BaseException], None],
     random: Callable[[int], bytes] = os.urandom,
+    beside: Beside | None = None,
 ) -> None:
     """Serve until `stop` is set.
 
@@ -264,6 +268,7 @@ async def serve(
         ready: called when it takes calls.
         on_fatal: called, perhaps from another thread, when the store can no longer be trusted: end the process.
         random: gives that many random bytes, fit for secrets.
+        beside: entered when it takes calls, and left when it has stopped; what else is to be served from here.
 
     Raises:
         CannotListen, SecretFileError, StoreError: it could not start; the texts are for the operator.
@@ -274,12 +279,13 @@ async def serve(
         await plane.prepare()
         try:
             async with asyncio.TaskGroup() as group:
-                beside = group.create_task(plane.run())
+                running = group.create_task(plane.run())
                 await plane.open()
-                ready(plane)
-                await stop.wait()
-                await plane.stop()
-                beside.cancel()
+                async with beside(plane) if beside is not None else nullcontext():
+                    ready(plane)
+                    await stop.wait()
+                    await plane.stop()
+                running.cancel()
         except BaseExceptionGroup as error:
             _log.error("failed", exc_info=error)
             raise

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from tenure.controlplane.changes import (
     Answer,
@@ -25,6 +23,7 @@ from tenure.controlplane.changes import (
     replay,
     stored_request,
 )
+from tenure.controlplane.locks import Locks
 from tenure.controlplane.queues import Queues
 from tenure.domain import commands as c
 from tenure.domain import events as e
@@ -68,7 +67,7 @@ class Handler:
         self._clock = clock
         self._ids = ids
         self._cache: OrderedDict[str, Job] = OrderedDict()
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks = Locks()
         self._queues = Queues(store, clock, ids)
         self._running: set[asyncio.Task[Any]] = set()
         self._observers: list[Callable[[Change], None]] = []
@@ -124,8 +123,9 @@ class Handler:
         actor: str,
         request: RequestKey | None = None,
         answer: Callable[[list[str]], bytes] | None = None,
+        job_ids: Sequence[str] | None = None,
     ) -> Executed:
-        """Create jobs, all or none, in order.
+        """Create jobs, all or none, in order; with these ids, from `new_ids`, or with new ones.
 
         Raises:
             Refused: DUPLICATE_JOB with the id of the live job and the path of the item.
@@ -133,11 +133,16 @@ class Handler:
         """
         try:
             # The commit knows a repeat; looking for one before would cost every new call a read.
-            return await self._to_the_end(self._create(created, actor, request, answer))
+            ids = self.new_ids(len(created)) if job_ids is None else list(job_ids)
+            return await self._to_the_end(self._create(created, ids, actor, request, answer))
         except (StorageFull, StorageReadOnly):
             if request is not None and (known := await self._answered(request)):
                 return known  # a repeat needs no room
             raise
+
+    def new_ids(self, count: int) -> list[str]:
+        """Ids for so many jobs: drawn before the id of any event, so that whoever chooses the ids chooses these."""
+        return [self._ids.new() for _ in range(count)]
 
     async def configure_queues(
         self, changes: Mapping[str, e.QueueEvent], *, actor: str, request: RequestKey | None = None
@@ -191,9 +196,9 @@ class Handler:
     async def _execute(
         self, steps: Sequence[Step], actor: str, request: RequestKey | None, answer: Answer | None, *, partial: bool
     ) -> Executed:
-        async with AsyncExitStack() as held:
-            for job_id in sorted({step.job_id for step in steps}):
-                await held.enter_async_context(self._lock(job_id))
+        job_ids = sorted({step.job_id for step in steps})
+        await self._locks.acquire(job_ids)
+        try:
             for _ in range(TRIES):
                 jobs = await self._load(steps, partial=partial)
                 try:
@@ -209,6 +214,8 @@ class Handler:
                 except RequestAnswered as known:
                     assert request is not None
                     return replay(request, known.answered)
+        finally:
+            self._locks.release(job_ids)
         raise Refused(Reason.VERSION_CONFLICT, "other changes of the job kept coming first; read it again and retry")
 
     async def _load(self, steps: Sequence[Step], *, partial: bool) -> dict[str, Job]:
@@ -282,12 +289,12 @@ class Handler:
     async def _create(
         self,
         created: Sequence[e.JobCreated],
+        job_ids: list[str],
         actor: str,
         request: RequestKey | None,
         answer: Callable[[list[str]], bytes] | None,
     ) -> Executed:
         now_us = self._clock.wall_us()
-        job_ids = [self._ids.new() for _ in created]  # all of them before any event id, in order
         body = answer(job_ids) if answer else b""
         appends: list[Append] = []
         for job_id, event in zip(job_ids, created, strict=True):
@@ -330,12 +337,6 @@ class Handler:
         for change in changes:
             for observer in self._observers:
                 observer(change)
-
-    def _lock(self, job_id: str) -> asyncio.Lock:
-        lock = self._locks.get(job_id)
-        if lock is None:
-            lock = self._locks[job_id] = asyncio.Lock()
-        return lock
 
 
 def _join(path: str, name: str) -> str:

@@ -32,6 +32,11 @@ class HealthService:
         self._serving = False
         self._changed = asyncio.Event()
 
+    @property
+    def serving(self) -> bool:
+        """Whether the server takes calls."""
+        return self._serving
+
     def serve(self, services: Iterable[str]) -> None:
         """From now on these services, and the server as a whole, take calls."""
         self._services.update(services)

@@ -57,6 +57,7 @@ class JobService:
         identity = call.identity
         project = _project(request.project, identity)
         key = request_key("CreateJobs", request, identity)
+        job_ids = [] if request.validate_only else self._handler.new_ids(len(request.items))
         events = [
             await self._created(item.specification, f"items[{index}].specification", identity, project, request)
             for index, item in enumerate(request.items)
@@ -70,7 +71,9 @@ class JobService:
             items = [job_service_pb2.CreateJobsResponse.Item(id=job_id) for job_id in ids]
             return job_service_pb2.CreateJobsResponse(responses=items).SerializeToString()
 
-        executed = await self._handler.create(events, actor=identity.principal, request=key, answer=answer)
+        executed = await self._handler.create(
+            events, actor=identity.principal, request=key, answer=answer, job_ids=job_ids
+        )
         response.ParseFromString(executed.answer)
         response.resume_token = await self._resume.make(executed.position)
         return response

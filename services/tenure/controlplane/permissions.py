@@ -48,6 +48,14 @@ RULES: Mapping[str, Mapping[str, frozenset[Role]]] = {
         "BrowseQueues": _USERS,
         "PauseQueues": _ADMINS,
     },
+    "tenure.v1.WebhookService": {
+        "UpsertWebhooks": _USERS,
+        "BrowseWebhooks": _USERS,
+        "DeleteWebhooks": _USERS,
+        "RotateWebhookSecret": _USERS,
+        "BrowseDeliveries": _USERS,
+        "ReplayDeliveries": _USERS,
+    },
     "tenure.v1.EventService": {
         "ReadEvents": _ADMINS,
     },

@@ -54,6 +54,8 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.APPLICATION_UNKNOWN: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.DUPLICATE_JOB: grpc.StatusCode.ALREADY_EXISTS,
     Reason.REQUEST_ID_REUSED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.WEBHOOK_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.WEBHOOK_TARGET_FORBIDDEN: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.JOB_FINAL: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.JOB_STOPPING: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.NO_TIME_ALLOCATION: grpc.StatusCode.FAILED_PRECONDITION,
@@ -71,6 +73,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.OUTCOME_CONFLICT: grpc.StatusCode.INVALID_ARGUMENT,
     # Shown with a worker and never the reason of a refused call; the table is total all the same.
     Reason.WORKER_SUSPECT: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.WORKER_UNREACHABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.VERSION_CONFLICT: grpc.StatusCode.ABORTED,
     Reason.COMMIT_OUTCOME_UNKNOWN: grpc.StatusCode.UNAVAILABLE,
     Reason.STORAGE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,

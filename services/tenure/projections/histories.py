@@ -32,15 +32,16 @@ _MOST_ATTEMPTS = _ATTEMPT.size * (FIRST_ATTEMPTS + LAST_ATTEMPTS)
 
 _NOT_ENDED = bytes(_ONE.size)
 
-# Which of the four versions of an attempt an event is, as an offset into them.
+# Where in the last attempt, counted from the end, an event leaves its version.
+_START, _BEAT, _END = -3 * _ONE.size, -2 * _ONE.size, -_ONE.size
 _PLACES: dict[type[e.Payload], int] = {
-    e.JobStarted: _ONE.size,
-    e.JobHeartbeat: 2 * _ONE.size,
-    e.AssignmentDeclined: 3 * _ONE.size,
-    e.AttemptFailed: 3 * _ONE.size,
-    e.AttemptReleased: 3 * _ONE.size,
-    e.LeaseExpired: 3 * _ONE.size,
-    e.JobTerminated: 3 * _ONE.size,
+    e.JobStarted: _START,
+    e.JobHeartbeat: _BEAT,
+    e.AssignmentDeclined: _END,
+    e.AttemptFailed: _END,
+    e.AttemptReleased: _END,
+    e.LeaseExpired: _END,
+    e.JobTerminated: _END,
 }
 
 
@@ -82,14 +83,17 @@ def mark(marks: Marks, version: int, kind: type[e.Payload]) -> Marks:
         if len(updates) > _MOST_UPDATES:
             updates = updates[:_CUT_UPDATE] + updates[_CUT_UPDATE + _ONE.size :]
             left_out += 1
-    if kind is e.JobAssigned:
+    place = _PLACES.get(kind)
+    if place is not None and attempts and attempts.endswith(_NOT_ENDED):
+        # An attempt that has ended takes no more of its job's events.
+        if place == _END:
+            attempts = attempts[:_END] + _ONE.pack(version)
+        else:
+            attempts = attempts[:place] + _ONE.pack(version) + attempts[place + _ONE.size :]
+    elif kind is e.JobAssigned:
         attempts += _ATTEMPT.pack(version, 0, 0, 0)
         if len(attempts) > _MOST_ATTEMPTS:
             attempts = attempts[:_CUT_ATTEMPT] + attempts[_CUT_ATTEMPT + _ATTEMPT.size :]
-    elif attempts and (place := _PLACES.get(kind)) and attempts[-_ONE.size :] == _NOT_ENDED:
-        # An attempt that has ended takes no more of its job's events.
-        at = len(attempts) - _ATTEMPT.size + place
-        attempts = attempts[:at] + _ONE.pack(version) + attempts[at + _ONE.size :]
     return Marks(updates, attempts, left_out)
 
 

@@ -19,9 +19,10 @@ STATES: dict[State, int] = {
     State.EXPIRED: 6,
 }
 
-# The number of the state that is shown, by phase and by outcome: lists, because hashing an enum is slow.
-_LIVE = [0, *(STATES[shown(phase, None)] for phase in sorted(Phase) if phase is not Phase.FINAL)]
-_FINAL = [STATES[shown(Phase.FINAL, None)], *(STATES[shown(Phase.FINAL, outcome)] for outcome in sorted(Outcome))]
+# This is on the way of every commit, and to look a member up in its enum, or to hash it, would cost more than the rest.
+_QUEUED, _STOPPING, _FINAL = Phase.QUEUED, Phase.STOPPING, Phase.FINAL
+_SHOWN_LIVE = [0, *(STATES[shown(phase, None)] for phase in sorted(Phase) if phase is not _FINAL)]
+_SHOWN_FINAL = [STATES[shown(_FINAL, None)], *(STATES[shown(_FINAL, outcome)] for outcome in sorted(Outcome))]
 
 
 class JobColumns(NamedTuple):
@@ -43,11 +44,12 @@ class JobColumns(NamedTuple):
 def columns_of(job: Job) -> JobColumns:
     """The columns of a job."""
     phase = job.phase
-    state = _FINAL[job.outcome or 0] if phase is Phase.FINAL else _LIVE[phase]
+    if phase is _FINAL:
+        return JobColumns(_SHOWN_FINAL[job.outcome or 0], False, None, None, None, None, None)
     return JobColumns(
-        state,
-        phase is not Phase.FINAL,
-        -job.origin.priority if phase is Phase.QUEUED else None,
+        _SHOWN_LIVE[phase],
+        True,
+        -job.origin.priority if phase is _QUEUED else None,
         job.not_before_us,
         None if job.lease is None else 1,
         due_of(job),
@@ -59,16 +61,17 @@ def due_of(job: Job) -> int | None:
     """The earliest instant, passed or not, at which time alone concerns the job: while it waits the end of its wait
     for a retry or its deadline, while it has a worker the stop signal before its deadline, then the end of its grace.
     """
-    phase = job.phase
-    if phase is Phase.FINAL:
+    phase, expires_us = job.phase, job.expires_us
+    if phase is _FINAL:
         return None
-    if phase is Phase.STOPPING:
+    if phase is _STOPPING:
         return job.stop_until_us
-    if phase is Phase.QUEUED:
-        if job.not_before_us is None:
-            return job.expires_us
-        return job.not_before_us if job.expires_us is None else min(job.not_before_us, job.expires_us)
-    return None if job.expires_us is None else job.stop_signal_us
+    if phase is _QUEUED:
+        not_before_us = job.not_before_us
+        if not_before_us is None or expires_us is None:
+            return expires_us if not_before_us is None else not_before_us
+        return min(not_before_us, expires_us)
+    return None if expires_us is None else job.stop_signal_us
 
 
 def twin_of(origin: Origin) -> int:

@@ -36,55 +36,49 @@ _OF_AVOIDED = struct.Struct(">qI")
 def job_to_bytes(job: Job) -> bytes:
     """The part of a job that changes."""
     lease, progress, settled = job.lease, job.progress, job.settled
-    parts = (
-        (_LEASE if lease else 0)
-        | (_PROGRESS if progress else 0)
-        | (_SETTLED if settled else 0)
-        | (_AVOIDED if job.avoided else 0)
-        | (_LOST if job.lost_in_a_row else 0)
-    )
-    out = [
+    expires_us, started_us, last_beat_us = job.expires_us, job.started_us, job.last_beat_us
+    not_before_us, stop_until_us, ended_us = job.not_before_us, job.stop_until_us, job.ended_us
+    data = (
         _FIXED.pack(
             FORMAT,
             job.phase,
             job.outcome or 0,
-            parts,
+            (0 if lease is None else _LEASE)
+            | (0 if progress is None else _PROGRESS)
+            | (0 if settled is None else _SETTLED)
+            | (_AVOIDED if job.avoided else 0)
+            | (_LOST if job.lost_in_a_row else 0),
             job.version,
             job.attempt,
             job.num_failures,
             job.num_interruptions,
             job.last_us,
-            -1 if job.expires_us is None else job.expires_us,
+            -1 if expires_us is None else expires_us,
             job.granted_us,
-            -1 if job.started_us is None else job.started_us,
+            -1 if started_us is None else started_us,
             job.beats_before,
-            -1 if job.last_beat_us is None else job.last_beat_us,
-            -1 if job.not_before_us is None else job.not_before_us,
-            -1 if job.stop_until_us is None else job.stop_until_us,
-            -1 if job.ended_us is None else job.ended_us,
-        ),
-        _recurring(job.worker_id),
-        _recurring(job.reason),
-    ]
+            -1 if last_beat_us is None else last_beat_us,
+            -1 if not_before_us is None else not_before_us,
+            -1 if stop_until_us is None else stop_until_us,
+            -1 if ended_us is None else ended_us,
+        )
+        + _recurring(job.worker_id)
+        + _recurring(job.reason)
+    )
     if lease is not None:
-        started_us = -1 if lease.started_us is None else lease.started_us
-        out.append(_OF_LEASE.pack(lease.length_us, lease.assigned_us, started_us, lease.beats, lease.stage))
-        out.append(_text(lease.lease_id))
+        began_us = -1 if lease.started_us is None else lease.started_us
+        data += _OF_LEASE.pack(lease.length_us, lease.assigned_us, began_us, lease.beats, lease.stage)
+        data += _text(lease.lease_id)
     if progress is not None:
-        out.append(_FRACTION.pack(progress.fraction))
-        out.append(_text(progress.message))
+        data += _FRACTION.pack(progress.fraction) + _text(progress.message)
     if settled is not None:
-        out.append(_text(settled.lease_id))
-        out.append(_recurring(settled.by))
+        data += _text(settled.lease_id) + _recurring(settled.by)
     if job.avoided:
-        out.append(_LENGTH.pack(len(job.avoided)))
-        for one in job.avoided:
-            out.append(_OF_AVOIDED.pack(one.until_us, one.declines))
-            out.append(_text(one.worker_id))
+        avoided = [_OF_AVOIDED.pack(one.until_us, one.declines) + _text(one.worker_id) for one in job.avoided]
+        data += _LENGTH.pack(len(avoided)) + b"".join(avoided)
     if job.lost_in_a_row:
-        out.append(_LENGTH.pack(len(job.lost_in_a_row)))
-        out.extend(map(_text, job.lost_in_a_row))
-    return b"".join(out)
+        data += _LENGTH.pack(len(job.lost_in_a_row)) + b"".join(map(_text, job.lost_in_a_row))
+    return data
 
 
 def job_from_bytes(data: bytes, origin: Origin) -> Job:

@@ -23,6 +23,7 @@ from tenure.store import chain, codec
 from tenure.store.disk import Disk as Disk
 from tenure.store.disk import InstantDisk as InstantDisk
 from tenure.store.memory_outbox import MemoryOutbox
+from tenure.store.memory_outputs import MemoryOutputs
 from tenure.store.memory_rows import MemoryRows
 from tenure.store.store import (
     AnsweredRequest,
@@ -59,6 +60,7 @@ class MemoryStore:
 
     def __init__(self, *, log_id: str = "memory", epoch: int = 1, disk: Disk | None = None) -> None:
         self.outbox = MemoryOutbox()
+        self.outputs = MemoryOutputs()
         self._disk = disk or InstantDisk()
         self._head = Head(log_id=log_id, epoch=epoch, position=0, hash=chain.START)
         self._events: list[e.RecordedEvent] = []

@@ -1,4 +1,4 @@
-"""Work on the data directory of a stopped server: verify, rebuild, accept. Plain functions; each takes the lock."""
+"""Work on the data directory of a stopped server: verify, rebuild, accept, copy. Each function takes the lock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tenure.store.anchor import Anchor, write_anchor
 from tenure.store.codec import DecodeError
 from tenure.store.rebuild import rebuild
 from tenure.store.replay import BrokenStream
+from tenure.store.sqlite_backup import copy_database
 from tenure.store.sqlite_open import lock_directory
 from tenure.store.sqlite_schema import NAME, BadDatabase, check_schema, connect_reader, connect_writer, read_head
-from tenure.store.store import Head, VerifyReport
+from tenure.store.store import Backup, Head, VerifyReport
 from tenure.store.verify import verify
 
 
@@ -29,6 +30,29 @@ def verify_directory(directory: Path) -> Iterator[tuple[Head, VerifyReport]]:
         head = read_head(connection)
         for report in verify(directory / NAME, directory, head):
             yield head, report
+
+
+def head_of_directory(directory: Path) -> Head:
+    """The end of the log.
+
+    Raises:
+        StoreLocked: a server has it open.
+        BadDatabase: there is no store, or it is too damaged to be read.
+    """
+    with _opened(directory, write=False) as connection:
+        return read_head(connection)
+
+
+def backup_directory(directory: Path, target: Path) -> Backup:
+    """Copy the store into a new file; see `Store.backup`.
+
+    Raises:
+        StoreLocked: a server has it open.
+        BadDatabase: there is no store, or it is too damaged to be read.
+        BackupFailed: there is no such file now.
+    """
+    with _opened(directory, write=False):
+        return copy_database(directory / NAME, directory, target)
 
 
 def rebuild_directory(directory: Path) -> Iterator[tuple[int, int]]:

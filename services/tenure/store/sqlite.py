@@ -25,6 +25,7 @@ from tenure.store.sqlite_backup import Copies
 from tenure.store.sqlite_bookkeeping import PURGED_AT_ONCE, add_token, purge, revoke_token
 from tenure.store.sqlite_browse import browse
 from tenure.store.sqlite_outbox import SqliteOutbox
+from tenure.store.sqlite_outputs import SqliteOutputs
 from tenure.store.sqlite_prepare import PreparedUnit, prepare
 from tenure.store.sqlite_reads import Reads
 from tenure.store.sqlite_writer import Done, Errand, Work, Writer
@@ -95,6 +96,7 @@ class SqliteStore:
         self._copies = Copies(path, directory)
         self._writer = Writer(connection, directory, head, clock=clock, deliver=self._deliver, on_fatal=on_fatal)
         self.outbox = SqliteOutbox(self._errand, self._read_outbox, SHORT + 1)
+        self.outputs = SqliteOutputs(self._errand, self._read_outbox)
         self._closed = False
         self._writer.start()
 

@@ -18,12 +18,12 @@ from tenure.store import chain
 from tenure.store.store import Head, StoreError
 
 NAME = "tenure.db"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # "Tenu": what `file` and SQLite's own tools show as the owner of the file.
 APPLICATION_ID = 0x54656E75
-SCHEMA = ("log.sql", "projections.sql", "bookkeeping.sql", "outbox.sql")
+SCHEMA = ("log.sql", "projections.sql", "bookkeeping.sql", "outbox.sql", "outputs.sql")
 # What each older version of the schema lacks to be the next one.
-UPGRADES = {1: ("outbox.sql",)}
+UPGRADES = {1: ("outbox.sql",), 2: ("outputs.sql",)}
 
 # Earlier ones may lose commits when one connection resets the write-ahead log while another writes.
 OLDEST = (3, 51, 3)

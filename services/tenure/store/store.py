@@ -37,6 +37,7 @@ from tenure.store.errors import StorageFull as StorageFull
 from tenure.store.errors import StorageReadOnly as StorageReadOnly
 from tenure.store.errors import StoreError as StoreError
 from tenure.store.outbox import Outbox
+from tenure.store.outputs import Outputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +240,10 @@ class Store(Protocol):
     @property
     def outbox(self) -> Outbox:
         """What is announced of the log, and what became of it."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """What attempts printed last."""
 
     async def commit(self, unit: Unit) -> Committed:
         """Append the unit's events and change the rows they change.

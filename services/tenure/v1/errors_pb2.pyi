@@ -72,6 +72,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 25
     """FAILED_PRECONDITION: the request id was used for another request body."""
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """NOT_FOUND: the webhook does not exist or is not yours."""
+    ERROR_REASON_WEBHOOK_TARGET_FORBIDDEN: _ErrorReason.ValueType  # 27
+    """INVALID_ARGUMENT: announcements may not be sent to this URL; the message
+    says what is wrong with it.
+    """
     ERROR_REASON_JOB_FINAL: _ErrorReason.ValueType  # 30
     """FAILED_PRECONDITION: the job has ended."""
     ERROR_REASON_JOB_STOPPING: _ErrorReason.ValueType  # 31
@@ -110,6 +116,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The worker had too many failures in a row and gets no jobs for a while.
     Shown with the worker; never the reason of a refused call.
     """
+    ERROR_REASON_WORKER_UNREACHABLE: _ErrorReason.ValueType  # 48
+    """FAILED_PRECONDITION: the worker that has the output is not connected."""
     ERROR_REASON_VERSION_CONFLICT: _ErrorReason.ValueType  # 50
     """ABORTED: other changes of the same job kept winning; read again and retry."""
     ERROR_REASON_COMMIT_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 51
@@ -178,6 +186,12 @@ Metadata: `job_id`.
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 25
 """FAILED_PRECONDITION: the request id was used for another request body."""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 26
+"""NOT_FOUND: the webhook does not exist or is not yours."""
+ERROR_REASON_WEBHOOK_TARGET_FORBIDDEN: ErrorReason.ValueType  # 27
+"""INVALID_ARGUMENT: announcements may not be sent to this URL; the message
+says what is wrong with it.
+"""
 ERROR_REASON_JOB_FINAL: ErrorReason.ValueType  # 30
 """FAILED_PRECONDITION: the job has ended."""
 ERROR_REASON_JOB_STOPPING: ErrorReason.ValueType  # 31
@@ -216,6 +230,8 @@ ERROR_REASON_WORKER_SUSPECT: ErrorReason.ValueType  # 47
 """The worker had too many failures in a row and gets no jobs for a while.
 Shown with the worker; never the reason of a refused call.
 """
+ERROR_REASON_WORKER_UNREACHABLE: ErrorReason.ValueType  # 48
+"""FAILED_PRECONDITION: the worker that has the output is not connected."""
 ERROR_REASON_VERSION_CONFLICT: ErrorReason.ValueType  # 50
 """ABORTED: other changes of the same job kept winning; read again and retry."""
 ERROR_REASON_COMMIT_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 51

@@ -582,7 +582,9 @@ class JobSpecification(_message.Message):
     compression: _builtins.bool
     """Uploads are stored gzipped as `<key>.gz`. Default false."""
     webhook: _builtins.str
-    """Where changes of the job are announced. At most 2048 bytes."""
+    """Where changes of the job are announced: an https URL, see WebhookService.
+    The owner's endpoint with this URL is used, or made. At most 2048 bytes.
+    """
     @_builtins.property
     def application(self) -> Global___NameAndVersion:
         """Application that the server's configuration maps to a command; an unknown

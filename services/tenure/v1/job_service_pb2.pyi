@@ -827,22 +827,26 @@ class FollowLogsRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     FROM_OFFSET_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job."""
     attempt: _builtins.int
-    """The attempt; unset: the latest."""
+    """The attempt; unset: the latest that was taken by a worker."""
     from_offset: _builtins.int
-    """Offset in bytes to begin at; earlier output may be gone."""
+    """Offset in bytes to begin at; earlier output may be gone. 0 to 2^62."""
+    snapshot: _builtins.bool
+    """Only what there is now: the stream ends there instead of waiting for more."""
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         attempt: _builtins.int | None = ...,
         from_offset: _builtins.int = ...,
+        snapshot: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "from_offset", b"from_offset", "job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "from_offset", b"from_offset", "job_id", b"job_id", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
     _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
@@ -865,7 +869,7 @@ class FollowLogsResponse(_message.Message):
     data: _builtins.bytes
     """The bytes, standard output and standard error as they came."""
     attempt: _builtins.int
-    """Attempt it belongs to."""
+    """Attempt it belongs to; 0: the job ended without any."""
     end: _builtins.bool
     """Nothing more will come of this attempt."""
     def __init__(

@@ -136,7 +136,15 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FollowLogs(self, request, context):
-        """The output of a job's command. Not built yet: UNIMPLEMENTED.
+        """The output of a job's command: of one attempt, from an offset on, until the
+        message with `end`. While the attempt lives it comes from its worker, which
+        keeps the last 256 KiB; afterwards the last 64 KiB are kept. What is not
+        there any more is left out, which the offsets show. An attempt that has not
+        been given out is waited for, and so is a worker that is not connected.
+        Errors: NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours,
+        FAILED_PRECONDITION FEATURE_UNSUPPORTED when the job's queue has no logs,
+        FAILED_PRECONDITION WORKER_UNREACHABLE with `snapshot` when its worker is
+        not connected, RESOURCE_EXHAUSTED SLOW_CONSUMER when it is not read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,7 +61,16 @@ class JobServiceStub:
     of theirs, without gap or repeat across reconnects by `resume_token`.
     """
     FollowLogs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.FollowLogsRequest, _job_service_pb2.FollowLogsResponse]
-    """The output of a job's command. Not built yet: UNIMPLEMENTED."""
+    """The output of a job's command: of one attempt, from an offset on, until the
+    message with `end`. While the attempt lives it comes from its worker, which
+    keeps the last 256 KiB; afterwards the last 64 KiB are kept. What is not
+    there any more is left out, which the offsets show. An attempt that has not
+    been given out is waited for, and so is a worker that is not connected.
+    Errors: NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours,
+    FAILED_PRECONDITION FEATURE_UNSUPPORTED when the job's queue has no logs,
+    FAILED_PRECONDITION WORKER_UNREACHABLE with `snapshot` when its worker is
+    not connected, RESOURCE_EXHAUSTED SLOW_CONSUMER when it is not read.
+    """
     ExplainJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]
     """Why a job is not running yet: what this server sees at this instant. Errors:
     NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours.
@@ -100,7 +109,16 @@ class JobServiceAsyncStub(JobServiceStub):
     of theirs, without gap or repeat across reconnects by `resume_token`.
     """
     FollowLogs: _aio.UnaryStreamMultiCallable[_job_service_pb2.FollowLogsRequest, _job_service_pb2.FollowLogsResponse]  # type: ignore[assignment]
-    """The output of a job's command. Not built yet: UNIMPLEMENTED."""
+    """The output of a job's command: of one attempt, from an offset on, until the
+    message with `end`. While the attempt lives it comes from its worker, which
+    keeps the last 256 KiB; afterwards the last 64 KiB are kept. What is not
+    there any more is left out, which the offsets show. An attempt that has not
+    been given out is waited for, and so is a worker that is not connected.
+    Errors: NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours,
+    FAILED_PRECONDITION FEATURE_UNSUPPORTED when the job's queue has no logs,
+    FAILED_PRECONDITION WORKER_UNREACHABLE with `snapshot` when its worker is
+    not connected, RESOURCE_EXHAUSTED SLOW_CONSUMER when it is not read.
+    """
     ExplainJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]  # type: ignore[assignment]
     """Why a job is not running yet: what this server sees at this instant. Errors:
     NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours.
@@ -178,7 +196,16 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.FollowLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.FollowLogsResponse], _abc.AsyncIterator[_job_service_pb2.FollowLogsResponse]]:
-        """The output of a job's command. Not built yet: UNIMPLEMENTED."""
+        """The output of a job's command: of one attempt, from an offset on, until the
+        message with `end`. While the attempt lives it comes from its worker, which
+        keeps the last 256 KiB; afterwards the last 64 KiB are kept. What is not
+        there any more is left out, which the offsets show. An attempt that has not
+        been given out is waited for, and so is a worker that is not connected.
+        Errors: NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours,
+        FAILED_PRECONDITION FEATURE_UNSUPPORTED when the job's queue has no logs,
+        FAILED_PRECONDITION WORKER_UNREACHABLE with `snapshot` when its worker is
+        not connected, RESOURCE_EXHAUSTED SLOW_CONSUMER when it is not read.
+        """
 
     @_abc_1.abstractmethod
     def ExplainJob(

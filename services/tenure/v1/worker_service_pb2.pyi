@@ -206,6 +206,7 @@ class ConnectResponse(_message.Message):
     REPORT_ACK_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    FOLLOW_OUTPUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answer to Hello."""
@@ -242,6 +243,10 @@ class ConnectResponse(_message.Message):
     def refusal(self) -> Global___Refusal:
         """A message could not be used; the stream lives on."""
 
+    @_builtins.property
+    def follow_output(self) -> Global___FollowOutput:
+        """Somebody follows the output of attempts."""
+
     def __init__(
         self,
         *,
@@ -254,12 +259,13 @@ class ConnectResponse(_message.Message):
         report_ack: Global___ReportAck | None = ...,
         drain: Global___Drain | None = ...,
         refusal: Global___Refusal | None = ...,
+        follow_output: Global___FollowOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept_ack", b"accept_ack", "assignments", b"assignments", "deadline_changed", b"deadline_changed", "drain", b"drain", "heartbeat_ack", b"heartbeat_ack", "message", b"message", "refusal", b"refusal", "report_ack", b"report_ack", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept_ack", b"accept_ack", "assignments", b"assignments", "deadline_changed", b"deadline_changed", "drain", b"drain", "follow_output", b"follow_output", "heartbeat_ack", b"heartbeat_ack", "message", b"message", "refusal", b"refusal", "report_ack", b"report_ack", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_ack", b"accept_ack", "assignments", b"assignments", "deadline_changed", b"deadline_changed", "drain", b"drain", "heartbeat_ack", b"heartbeat_ack", "message", b"message", "refusal", b"refusal", "report_ack", b"report_ack", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_ack", b"accept_ack", "assignments", b"assignments", "deadline_changed", b"deadline_changed", "drain", b"drain", "follow_output", b"follow_output", "heartbeat_ack", b"heartbeat_ack", "message", b"message", "refusal", b"refusal", "report_ack", b"report_ack", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignments", "accept_ack", "heartbeat_ack", "stop", "deadline_changed", "report_ack", "drain", "refusal"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "assignments", "accept_ack", "heartbeat_ack", "stop", "deadline_changed", "report_ack", "drain", "refusal", "follow_output"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -988,8 +994,16 @@ class Report(_message.Message):
         RELEASED_FIELD_NUMBER: _builtins.int
         STOPPED_FIELD_NUMBER: _builtins.int
         LAST_BEAT_FIELD_NUMBER: _builtins.int
+        OUTPUT_TAIL_FIELD_NUMBER: _builtins.int
+        OUTPUT_OFFSET_FIELD_NUMBER: _builtins.int
         lease_id: _builtins.str
         """Its lease."""
+        output_tail: _builtins.bytes
+        """With every outcome but `started`: the last of what the command printed,
+        which is kept with the attempt. At most 65536 bytes.
+        """
+        output_offset: _builtins.int
+        """Offset of its first byte in the attempt's output. 0 to 2^62."""
         @_builtins.property
         def started(self) -> Global___Started:
             """Every `before` rule is complete and the command is about to be
@@ -1028,10 +1042,12 @@ class Report(_message.Message):
             released: Global___Released | None = ...,
             stopped: Global___Stopped | None = ...,
             last_beat: Global___FinalBeat | None = ...,
+            output_tail: _builtins.bytes = ...,
+            output_offset: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "last_beat", b"last_beat", "outcome", b"outcome", "released", b"released", "started", b"started", "stopped", b"stopped", "succeeded", b"succeeded"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "last_beat", b"last_beat", "lease_id", b"lease_id", "outcome", b"outcome", "released", b"released", "started", b"started", "stopped", b"stopped", "succeeded", b"succeeded"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "last_beat", b"last_beat", "lease_id", b"lease_id", "outcome", b"outcome", "output_offset", b"output_offset", "output_tail", b"output_tail", "released", b"released", "started", b"started", "stopped", b"stopped", "succeeded", b"succeeded"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["started", "failed", "succeeded", "released", "stopped"]  # noqa: Y015
         _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -1350,8 +1366,35 @@ class Goodbye(_message.Message):
 Global___Goodbye: _TypeAlias = Goodbye  # noqa: Y015
 
 @_typing.final
+class FollowOutput(_message.Message):
+    """Somebody follows the output of these attempts: open ShipLogs for each, in
+    place of one that is open for it. Of an attempt that the worker no longer
+    has, nothing is to be sent. Not answered.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their leases."""
+
+    def __init__(
+        self,
+        *,
+        lease_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_ids", b"lease_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowOutput: _TypeAlias = FollowOutput  # noqa: Y015
+
+@_typing.final
 class ShipLogsRequest(_message.Message):
-    """A piece of output, or the first message of the call."""
+    """A piece of output; the first message of the call has only the lease."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1359,14 +1402,17 @@ class ShipLogsRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    PRINTED_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
-    """The lease."""
+    """The lease, in every message."""
     offset: _builtins.int
-    """Offset of the first byte of `data` in the attempt's output."""
+    """Offset of the first byte of `data` in the attempt's output. 0 to 2^62."""
     data: _builtins.bytes
-    """The bytes."""
+    """The bytes, standard output and standard error as they came; at most 65536."""
     end: _builtins.bool
     """Nothing more will come of this attempt."""
+    printed: _builtins.int
+    """Bytes that the command has printed by now, sent or not."""
     def __init__(
         self,
         *,
@@ -1374,10 +1420,11 @@ class ShipLogsRequest(_message.Message):
         offset: _builtins.int = ...,
         data: _builtins.bytes = ...,
         end: _builtins.bool = ...,
+        printed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "lease_id", b"lease_id", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "lease_id", b"lease_id", "offset", b"offset", "printed", b"printed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1395,9 +1442,9 @@ class ShipLogsResponse(_message.Message):
     lease_id: _builtins.str
     """The lease."""
     from_offset: _builtins.int
-    """Offset to begin at."""
+    """In the first message: offset to begin at."""
     stop: _builtins.bool
-    """Stop shipping."""
+    """Stop shipping; the call is over."""
     def __init__(
         self,
         *,

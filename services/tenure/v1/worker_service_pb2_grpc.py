@@ -85,7 +85,16 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ShipLogs(self, request_iterator, context):
-        """Output of jobs, while somebody follows it. Not built yet: UNIMPLEMENTED.
+        """The output of one attempt, while somebody follows it.
+
+        Opened by the worker when the server asks for it with FollowOutput, a call
+        for each lease. The first message names the lease; the server answers where
+        to begin. From there on the worker sends what it has, as fast as it is
+        read: what it no longer has is left out, which the offsets show. When
+        nobody follows any more the server says `stop` and ends the call; it also
+        ends it after a message with `end`. A newer call for the lease takes the
+        place of an older one.
+        Errors: ABORTED LEASE_LOST when the lease is another worker's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

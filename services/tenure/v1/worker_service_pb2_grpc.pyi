@@ -53,7 +53,17 @@ class WorkerServiceStub:
     same worker ends the older one with ABORTED SESSION_SUPERSEDED.
     """
     ShipLogs: _grpc.StreamStreamMultiCallable[_worker_service_pb2.ShipLogsRequest, _worker_service_pb2.ShipLogsResponse]
-    """Output of jobs, while somebody follows it. Not built yet: UNIMPLEMENTED."""
+    """The output of one attempt, while somebody follows it.
+
+    Opened by the worker when the server asks for it with FollowOutput, a call
+    for each lease. The first message names the lease; the server answers where
+    to begin. From there on the worker sends what it has, as fast as it is
+    read: what it no longer has is left out, which the offsets show. When
+    nobody follows any more the server says `stop` and ends the call; it also
+    ends it after a message with `end`. A newer call for the lease takes the
+    place of an older one.
+    Errors: ABORTED LEASE_LOST when the lease is another worker's.
+    """
     BrowseWorkers: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.BrowseWorkersRequest, _worker_service_pb2.BrowseWorkersResponse]
     """The workers this server has heard of."""
     DrainWorkers: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.DrainWorkersRequest, _worker_service_pb2.DrainWorkersResponse]
@@ -84,7 +94,17 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     same worker ends the older one with ABORTED SESSION_SUPERSEDED.
     """
     ShipLogs: _aio.StreamStreamMultiCallable[_worker_service_pb2.ShipLogsRequest, _worker_service_pb2.ShipLogsResponse]  # type: ignore[assignment]
-    """Output of jobs, while somebody follows it. Not built yet: UNIMPLEMENTED."""
+    """The output of one attempt, while somebody follows it.
+
+    Opened by the worker when the server asks for it with FollowOutput, a call
+    for each lease. The first message names the lease; the server answers where
+    to begin. From there on the worker sends what it has, as fast as it is
+    read: what it no longer has is left out, which the offsets show. When
+    nobody follows any more the server says `stop` and ends the call; it also
+    ends it after a message with `end`. A newer call for the lease takes the
+    place of an older one.
+    Errors: ABORTED LEASE_LOST when the lease is another worker's.
+    """
     BrowseWorkers: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.BrowseWorkersRequest, _worker_service_pb2.BrowseWorkersResponse]  # type: ignore[assignment]
     """The workers this server has heard of."""
     DrainWorkers: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.DrainWorkersRequest, _worker_service_pb2.DrainWorkersResponse]  # type: ignore[assignment]
@@ -124,7 +144,17 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_worker_service_pb2.ShipLogsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.ShipLogsResponse], _abc.AsyncIterator[_worker_service_pb2.ShipLogsResponse]]:
-        """Output of jobs, while somebody follows it. Not built yet: UNIMPLEMENTED."""
+        """The output of one attempt, while somebody follows it.
+
+        Opened by the worker when the server asks for it with FollowOutput, a call
+        for each lease. The first message names the lease; the server answers where
+        to begin. From there on the worker sends what it has, as fast as it is
+        read: what it no longer has is left out, which the offsets show. When
+        nobody follows any more the server says `stop` and ends the call; it also
+        ends it after a message with `end`. A newer call for the lease takes the
+        place of an older one.
+        Errors: ABORTED LEASE_LOST when the lease is another worker's.
+        """
 
     @_abc_1.abstractmethod
     def BrowseWorkers(

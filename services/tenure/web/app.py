@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
 
 from google.rpc import code_pb2
 from starlette.applications import Starlette
@@ -19,7 +18,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenure.runtime.calls import CallFailed, Channel
@@ -35,6 +33,7 @@ from tenure.v1 import (
     worker_service_pb2,
 )
 from tenure.web import kelpie, pages
+from tenure.web.addresses import PATTERN, Address, Answer, Refuse
 from tenure.web.answers import SAFE_HEADERS
 from tenure.web.credentials import metadata_of
 from tenure.web.failures import native, unacceptable
@@ -44,7 +43,7 @@ from tenure.web.machines import Machines
 from tenure.web.operations import Operations
 from tenure.web.prometheus import PrometheusMetrics
 from tenure.web.signin import SignIn
-from tenure.web.transcoder import PREFIX, Answer, Transcoder, bindings_of
+from tenure.web.transcoder import PREFIX, Transcoder, bindings_of
 from tenure.web.ucloud import UCloud
 
 log = get_logger("web")
@@ -56,9 +55,6 @@ FILES = (
     event_service_pb2.DESCRIPTOR,
     admin_service_pb2.DESCRIPTOR,
 )
-
-Refuse = Callable[[CallFailed], Response]
-T = TypeVar("T")
 
 
 class Door:
@@ -103,11 +99,11 @@ class Door:
         every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
         self.app: ASGIApp = Starlette(
             routes=[
-                Route(PREFIX + "/{rest:path}", guard(transcoder.answer, native), methods=every),
+                Address(PREFIX + "/{rest:path}", guard(transcoder.answer, native), methods=every),
                 *UCloud(channel).routes(guard),
                 *Kelpie(channel, self.machines, wait_s=work_wait_s).routes(guard),
-                *self.sign_in.routes(lambda answer: guard(answer, native)),
-                *operations.routes(lambda answer: guard(answer, native)),
+                *self.sign_in.routes(guard),
+                *operations.routes(guard),
                 *pages.routes(static),
             ],
             exception_handlers={HTTPException: _http_error},
@@ -171,5 +167,4 @@ class _Outermost:
         try:
             await self._app(scope, receive, sending)
         finally:
-            route = scope.get("state", {}).get("route") or getattr(scope.get("route"), "path", "") or "other"
-            self._metrics.request_ended(route, code)
+            self._metrics.request_ended(scope.get(PATTERN, "other"), code)

@@ -12,11 +12,11 @@ from google.protobuf import json_format
 from google.rpc import code_pb2, error_details_pb2
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from tenure.runtime.calls import CallFailed, Channel, Metadata
 from tenure.v1 import job_pb2, job_service_pb2
 from tenure.v1 import worker_service_pb2 as pb
+from tenure.web.addresses import Address, Guard
 from tenure.web.answers import json_response
 from tenure.web.credentials import kelpie_metadata_of
 from tenure.web.failures import headers_of, http_code, reason_of, unacceptable
@@ -26,7 +26,7 @@ from tenure.web.machine import Machine, failed_report, released_report, succeede
 from tenure.web.machines import Machines
 from tenure.web.parameters import Parameters
 from tenure.web.reading import read_json
-from tenure.web.transcoder import IDEMPOTENCY_KEY, Answer
+from tenure.web.transcoder import IDEMPOTENCY_KEY
 
 SERVICE = "/tenure.v1.JobService/"
 PAGE_SIZE = 100
@@ -52,18 +52,18 @@ class Kelpie:
         self._machines = machines
         self._wait_s = wait_s
 
-    def routes(self, guard: Callable[[Answer, Callable[[CallFailed], Response]], Answer]) -> list[Route]:
+    def routes(self, guard: Guard) -> list[Address]:
         """The addresses; `guard` answers refusals by the given function."""
         return [
-            Route("/jobs", guard(self._create, refusal), methods=["POST"]),
-            Route("/jobs", guard(self._list, refusal), methods=["GET"]),
-            Route("/jobs/batch", guard(self._create_batch, refusal), methods=["POST"]),
-            Route("/jobs/{id}", guard(self._get, refusal), methods=["GET"]),
-            Route("/jobs/{id}", guard(self._cancel, refusal), methods=["DELETE"]),
-            Route("/work", guard(self._work, refusal), methods=["GET"]),
-            Route("/jobs/{id}/heartbeat", guard(self._heartbeat, refusal), methods=["POST"]),
-            Route("/jobs/{id}/completed", guard(self._completed, refusal), methods=["POST"]),
-            Route("/jobs/{id}/failed", guard(self._failed, refusal), methods=["POST"]),
+            Address("/jobs", guard(self._create, refusal), methods=["POST"]),
+            Address("/jobs", guard(self._list, refusal), methods=["GET"]),
+            Address("/jobs/batch", guard(self._create_batch, refusal), methods=["POST"]),
+            Address("/jobs/{id}", guard(self._get, refusal), methods=["GET"]),
+            Address("/jobs/{id}", guard(self._cancel, refusal), methods=["DELETE"]),
+            Address("/work", guard(self._work, refusal), methods=["GET"]),
+            Address("/jobs/{id}/heartbeat", guard(self._heartbeat, refusal), methods=["POST"]),
+            Address("/jobs/{id}/completed", guard(self._completed, refusal), methods=["POST"]),
+            Address("/jobs/{id}/failed", guard(self._failed, refusal), methods=["POST"]),
         ]
 
     # --- users --------------------------------------------------------------------------------------------------------

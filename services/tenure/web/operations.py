@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from tenure.runtime.calls import Channel
 from tenure.runtime.telemetry import Gauges
 from tenure.v1 import admin_service_pb2
+from tenure.web.addresses import Address, Guard
 from tenure.web.credentials import metadata_of
+from tenure.web.failures import native
 from tenure.web.prometheus import CONTENT_TYPE, PrometheusMetrics
-from tenure.web.transcoder import Answer
 
 
 class Operations:
@@ -42,12 +42,12 @@ class Operations:
         self._gauges = gauges
         self._open_metrics = open_metrics
 
-    def routes(self, guard: Callable[[Answer], Answer]) -> list[Route]:
+    def routes(self, guard: Guard) -> list[Address]:
         """The addresses; `guard` answers refusals."""
         return [
-            Route("/healthz", guard(self._healthz), methods=["GET"]),
-            Route("/readyz", guard(self._readyz), methods=["GET"]),
-            Route("/metrics", guard(self._show_metrics), methods=["GET"]),
+            Address("/healthz", guard(self._healthz, native), methods=["GET"]),
+            Address("/readyz", guard(self._readyz, native), methods=["GET"]),
+            Address("/metrics", guard(self._show_metrics, native), methods=["GET"]),
         ]
 
     async def _healthz(self, request: Request) -> Response:

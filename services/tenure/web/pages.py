@@ -9,9 +9,11 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tenure.web.addresses import Address
 
 STATIC = Path(__file__).parent / "static"
 # Looked up again every time, and not sent again when it is the same.
@@ -48,7 +50,7 @@ def routes(folder: Path = STATIC) -> list[BaseRoute]:
         return await files.get_response("index.html", request.scope)
 
     return [
-        Route("/", index, methods=["GET"]),
+        Address("/", index, methods=["GET"]),
         Mount("/static", files),
     ]
 
@@ -56,7 +58,7 @@ def routes(folder: Path = STATIC) -> list[BaseRoute]:
 class PageHeaders:
     """Adds to every page, and to the files of `/static/`, what browsers are to be told about it."""
 
-    def __init__(self, app: object) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,4 +72,4 @@ class PageHeaders:
                 message["headers"] = [*kept, *HEADERS]
             await send(message)
 
-        await self._app(scope, receive, sending)  # type: ignore[operator]
+        await self._app(scope, receive, sending)

@@ -10,6 +10,7 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from prometheus_client.exposition import generate_latest
@@ -27,6 +28,8 @@ class PrometheusMetrics:
     """Keeps count; see `tenure.runtime.telemetry.Metrics`."""
 
     def __init__(self) -> None:
+        # A second line for each counter, which nobody asked for.
+        disable_created_metrics()
         self._registry = registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)

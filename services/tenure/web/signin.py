@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 from google.rpc import code_pb2
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from tenure.runtime.calls import CallFailed, Channel
 from tenure.runtime.clock import Clock
 from tenure.v1 import admin_service_pb2, queue_service_pb2
+from tenure.web.addresses import Address, Guard
 from tenure.web.answers import json_response
-from tenure.web.failures import Problem, Unacceptable, invalid, unacceptable
+from tenure.web.failures import Problem, Unacceptable, invalid, native, unacceptable
 from tenure.web.reading import read_json
 
 CSRF_HEADER = "x-tenure-csrf"
@@ -63,12 +63,12 @@ class SignIn:
         # By the hash of the cookie, the least recently used first.
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
-    def routes(self, guard: Callable[..., Callable[[Request], object]]) -> list[Route]:
+    def routes(self, guard: Guard) -> list[Address]:
         """`POST`, `GET` and `DELETE /session`; `guard` answers refusals."""
         return [
-            Route("/session", guard(self._create), methods=["POST"]),
-            Route("/session", guard(self._show), methods=["GET"]),
-            Route("/session", guard(self._delete), methods=["DELETE"]),
+            Address("/session", guard(self._create, native), methods=["POST"]),
+            Address("/session", guard(self._show, native), methods=["GET"]),
+            Address("/session", guard(self._delete, native), methods=["DELETE"]),
         ]
 
     def secret_of(self, request: Request) -> str | None:

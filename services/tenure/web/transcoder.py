@@ -7,7 +7,7 @@ A rule's path holds fields in braces; with `body: "*"` the body is the rest of t
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tenure.runtime.calls import Channel, Metadata
+from tenure.web.addresses import PATTERN
 from tenure.web.answers import JSON
 from tenure.web.failures import Problem, invalid, unacceptable
 from tenure.web.jsonproto import from_json, to_json
@@ -118,7 +119,7 @@ class Transcoder:
             CallFailed: refused, by this door or by the service.
         """
         binding, fields = self._find(request)
-        request.state.route = binding.path
+        request.scope[PATTERN] = binding.path
         metadata = self._metadata_of(request)
         message = await _message_of(request, binding, fields)
         if binding.streams:
@@ -216,6 +217,3 @@ def _plain(field: FieldDescriptor, text: str) -> Any:
 
 def _token_of(message: Message) -> str:
     return getattr(message, "resume_token", "")
-
-
-Answer = Callable[[Request], Awaitable[Response]]

@@ -6,23 +6,21 @@ may change, `errorCode` is the reason of the closed list.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from google.protobuf import timestamp_pb2
 from google.rpc import code_pb2
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from tenure.runtime.calls import CallFailed, Channel
 from tenure.v1 import job_pb2, job_service_pb2
+from tenure.web.addresses import Address, Guard
 from tenure.web.answers import json_response
 from tenure.web.credentials import metadata_of
 from tenure.web.failures import Problem, headers_of, http_code, reason_of
 from tenure.web.fields import Fields
 from tenure.web.parameters import Parameters
 from tenure.web.reading import read_json
-from tenure.web.transcoder import IDEMPOTENCY_KEY, Answer
+from tenure.web.transcoder import IDEMPOTENCY_KEY
 from tenure.web.ucloud_json import job_value, span_of, specification_of
 
 SERVICE = "/tenure.v1.JobService/"
@@ -63,14 +61,14 @@ class UCloud:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
-    def routes(self, guard: Callable[[Answer, Callable[[CallFailed], Response]], Answer]) -> list[Route]:
+    def routes(self, guard: Guard) -> list[Address]:
         """The addresses; `guard` answers refusals by the given function."""
         return [
-            Route("/api/jobs", guard(self._create, refusal), methods=["POST"]),
-            Route("/api/jobs/retrieve", guard(self._retrieve, refusal), methods=["GET"]),
-            Route("/api/jobs/browse", guard(self._browse, refusal), methods=["GET"]),
-            Route("/api/jobs/extend", guard(self._extend, refusal), methods=["POST"]),
-            Route("/api/jobs/terminate", guard(self._terminate, refusal), methods=["POST"]),
+            Address("/api/jobs", guard(self._create, refusal), methods=["POST"]),
+            Address("/api/jobs/retrieve", guard(self._retrieve, refusal), methods=["GET"]),
+            Address("/api/jobs/browse", guard(self._browse, refusal), methods=["GET"]),
+            Address("/api/jobs/extend", guard(self._extend, refusal), methods=["POST"]),
+            Address("/api/jobs/terminate", guard(self._terminate, refusal), methods=["POST"]),
         ]
 
     async def _create(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ export function showBar(bar, session, signedOut) {
   const who = session.role === "admin" ? "Administrator" : "User";
   fill(
     bar,
-    h("a", { class: "brand", href: "#/jobs" }, h("img", { src: "icon.svg", alt: "", width: 20, height: 20 }), "Tenure"),
+    h("a", { class: "brand", href: "#/jobs" }, h("img", { src: "/static/icon.svg", alt: "", width: 20, height: 20 }), "Tenure"),
     h("nav", { "aria-label": "Main" }, links),
     h(
       "div",

@@ -46,11 +46,14 @@ export function ask({ title, body, action, danger = false, confirm, ready }) {
     }
   }
 
+  const leave = () => dialog.close();
   document.body.append(dialog);
   dialog.showModal();
   ready?.({ action: button });
+  addEventListener("hashchange", leave); // The way back leads away from the question too.
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
+      removeEventListener("hashchange", leave);
       dialog.remove();
       resolve(result);
     });

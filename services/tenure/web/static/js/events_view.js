@@ -27,7 +27,7 @@ export function eventsView({ query, signal, signedOut }) {
     "section",
     null,
     h("div", { class: "head" }, h("h1", null, "Events"), live.element, hold),
-    h("form", { class: "filters", role: "search", "aria-label": "Events", onsubmit: (event) => { event.preventDefault(); tell(); } },
+    h("form", { class: "filters few", role: "search", "aria-label": "Events", onsubmit: (event) => { event.preventDefault(); tell(); } },
       field("Type", controls.type), field("Job", controls.job), field("Queue", controls.queue)),
     place,
   );

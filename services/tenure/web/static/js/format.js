@@ -23,7 +23,7 @@ export function durationText(ms) {
   return `${Number((ms / 1000).toFixed(6))}s`;
 }
 
-/** A span for people, its two largest units: `5h 0m`, `1m 30s`, `12s`, `0.4s`. */
+/** A span for people, its two largest units: `5h`, `1m 30s`, `12s`, `0.4s`. */
 export function span(ms) {
   if (ms === null || ms === undefined) return "";
   if (ms < 0) return `-${span(-ms)}`;
@@ -31,8 +31,8 @@ export function span(ms) {
   const rounded = Math.round(ms / 1000) * 1000;
   for (const unit of ["d", "h", "m"]) {
     if (rounded < UNITS[unit]) continue;
-    const lower = BELOW[unit];
-    return `${Math.floor(rounded / UNITS[unit])}${unit} ${Math.floor((rounded % UNITS[unit]) / UNITS[lower])}${lower}`;
+    const lower = Math.floor((rounded % UNITS[unit]) / UNITS[BELOW[unit]]);
+    return `${Math.floor(rounded / UNITS[unit])}${unit}${lower ? ` ${lower}${BELOW[unit]}` : ""}`;
   }
   return `${rounded / 1000}s`;
 }

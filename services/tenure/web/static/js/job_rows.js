@@ -120,8 +120,8 @@ function put(row, name, values, content) {
 
 function worker(status) {
   if (!status.machineId) return null;
-  const tries = [status.attempt > 1 ? `attempt ${status.attempt}` : "", status.numFailures ? `${status.numFailures} failed` : ""];
-  const more = tries.filter(Boolean).join(", ");
+  const tries = [status.attempt > 1 ? `#${status.attempt}` : "", status.numFailures ? `${status.numFailures} failed` : ""];
+  const more = tries.filter(Boolean).join(" · ");
   return [h("span", { class: "cut", title: status.machineId }, status.machineId), more ? h("span", { class: "sub" }, more) : null];
 }
 

@@ -16,9 +16,11 @@ export function signInView({ why, done }) {
   });
   const button = h("button", { type: "submit", class: "primary" }, "Sign in");
   const form = h("form", { class: "sign-in", onsubmit: submit },
-    h("img", { src: "icon.svg", alt: "", width: 40, height: 40 }),
+    h("img", { src: "/static/icon.svg", alt: "", width: 40, height: 40 }),
     h("h1", null, "Sign in to Tenure"),
     why ? h("p", { class: "notice" }, why) : null,
+    // For password managers: what is kept is the token of this server.
+    h("input", { type: "text", name: "username", autocomplete: "username", value: "token", hidden: true }),
     field("Token", token),
     trouble,
     button,

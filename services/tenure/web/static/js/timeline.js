@@ -85,17 +85,13 @@ function picture(model, width, until) {
 
 function axis(model, { width, bottom, room }) {
   const pixels = (width - 2 * EDGE) / room;
-  return ticks(room, Math.max(2, Math.floor(width / 110))).map((at) => {
+  return ticks(room, Math.max(2, Math.floor(width / 80))).map((at) => {
     const place = EDGE + at * pixels;
     return [
       s("line", { class: "grid", x1: place, x2: place, y1: TOP - 8, y2: bottom }),
-      place < width - 40 ? s("text", { class: "tick", x: place + 3, y: TOP - 14 }, at === 0 ? clockTime(model.begin) : `+${tickText(at)}`) : null,
+      place < width - 40 ? s("text", { class: "tick", x: place + 3, y: TOP - 14 }, at === 0 ? clockTime(model.begin) : `+${span(at)}`) : null,
     ];
   });
-}
-
-function tickText(at) {
-  return span(at).replace(/ 0[hms]$/, "");
 }
 
 function statesLane({ states }, x) {
