@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import grpc
 import pytest
 
 from tenure.cli.text import timestamp_us, to_timestamp
-from tenure.v1 import job_pb2, job_service_pb2
+from tenure.v1 import admin_service_pb2, job_pb2, job_service_pb2
 from tests.cli.conftest import Tenure
 from tests.cli.examples import HOSTILE, T0_US, S, running_job
 from tests.client.scripted import Refusal, ScriptedServer
@@ -170,11 +173,51 @@ async def test_output_goes_to_a_pipe_as_it_is(server: ScriptedServer, tenure: Te
 
 
 async def test_explain(server: ScriptedServer, tenure: Tenure) -> None:
-    answer = job_service_pb2.ExplainJobResponse(summary="two are before it", queue_position=3, workers_connected=1)
+    now_us = time.time_ns() // 1000
+    answer = job_service_pb2.ExplainJobResponse(
+        summary=f"It waits because of two.{HOSTILE}",
+        state=job_pb2.JOB_STATE_IN_QUEUE,
+        queue_position=3,
+        queue_paused=True,
+        workers_connected=5,
+        workers_free=2,
+        free_slots=7,
+        workers_banned=1,
+        workers_unfit=1,
+        workers_suspect=2,
+        next_retry=to_timestamp(now_us + 600_500_000),
+    )
     server.answers("ExplainJob", answer)
-    result = await tenure("jobs", "explain", "a")
-    assert result.out.startswith("two are before it\n  queue position: 3\n  workers connected: 1\n")
+    first, *facts = (await tenure("jobs", "explain", "a")).out.splitlines()
+    assert first.startswith("It waits because of two.")
+    assert first.isprintable()
+    assert [line.split(maxsplit=1) for line in facts[:4]] == [
+        ["State", "IN_QUEUE"],
+        ["Place", "3"],
+        ["Queue", "paused"],
+        ["Workers", "5 connected, 2 with a free slot, 1 kept from it, 1 without its folders, 2 suspect"],
+    ]
+    assert re.fullmatch(r"  Free slots  7", facts[4])
+    assert re.search(r"^  Not before  .*Z \(in (10m 0|9m \d+)s\)$", facts[5])
     assert (await tenure("jobs", "explain", "a", "-o", "json")).json["queuePosition"] == "3"
+
+
+async def test_explain_one_far_back_and_one_that_does_not_wait(server: ScriptedServer, tenure: Tenure) -> None:
+    far = job_service_pb2.ExplainJobResponse(queue_position=10_000, queue_position_beyond=True)
+    running = job_service_pb2.ExplainJobResponse(summary="It runs.", state=job_pb2.JOB_STATE_RUNNING)
+    server.answers("ExplainJob", far, running)
+    assert "  Place       after more than 10,000\n" in (await tenure("jobs", "explain", "a")).out
+    assert (await tenure("jobs", "explain", "a")).out == "It runs.\n  State  RUNNING\n"
+
+
+async def test_stop(server: ScriptedServer, tenure: Tenure) -> None:
+    server.answers("StopJobs", admin_service_pb2.StopJobsResponse(resume_token="t"))
+    result = await tenure("jobs", "stop", "a", "b", "a", "--reason", "the rack burns", "--request-id", "r-1")
+    assert (result.code, result.out) == (0, "a stopped\nb stopped\n")
+    [request] = server.asked["StopJobs"]
+    assert (list(request.ids), request.reason, request.request_id) == (["a", "b"], "the rack burns", "r-1")
+    result = await tenure("jobs", "stop", "a")
+    assert (result.code, "--reason" in result.err) == (2, True)
 
 
 async def test_a_refusal_is_one_line_with_what_to_do(server: ScriptedServer, tenure: Tenure) -> None:

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tenure.cli.local_token import find_local_token, remove_pointer, split_address, write_pointer
+from tenure.cli.local_token import (
+    find_local_token,
+    is_this_machine,
+    remove_pointer,
+    servers_of,
+    split_address,
+    write_pointer,
+)
 
 
 @pytest.fixture
@@ -95,3 +102,22 @@ def test_the_state_folder_is_the_users_without_the_variable(
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     write_pointer("127.0.0.1:1", token_file)
     assert (tmp_path / "user" / ".local" / "state" / "tenure" / "servers" / "127.0.0.1_1").exists()
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:50051", "localhost:50051", "[::1]:50051", "10.1.2.3:50051"])
+def test_the_servers_of_a_data_directory_are_found(listen: str, token_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "admin.token"
+    other.parent.mkdir()
+    assert servers_of(token_file.parent) == []
+    write_pointer(listen, token_file)
+    write_pointer("127.0.0.1:50052", other)
+    assert servers_of(token_file.parent) == [listen]
+    assert servers_of(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("server", "here"),
+    [("127.0.0.1:1", True), ("localhost:1", True), ("[::1]:1", True), ("10.1.2.3:1", False), ("nonsense", False)],
+)
+def test_whether_a_server_is_on_this_machine(server: str, here: bool) -> None:
+    assert is_this_machine(server) is here

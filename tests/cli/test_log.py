@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import apsw
 import pytest
 from typer.testing import CliRunner
 
+from tenure.cli.local_token import write_pointer
 from tenure.cli.main import app
+from tenure.v1 import admin_service_pb2 as pb
+from tests.cli.conftest import Tenure
+from tests.client.scripted import ScriptedServer
+from tests.controlplane.harness import RunningServer, running_server
 from tests.store.making import add_jobs, change, life, put
 from tests.store.opening import opened
 
@@ -72,3 +79,117 @@ def test_what_is_no_store_is_said(store: str, code: int, words: str) -> None:
     exit_code, _, err = tenure("log", "verify", "--store", store)
     assert exit_code == code
     assert words in err
+
+
+# --- a server that runs -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def running_on(data: Path) -> AsyncIterator[RunningServer]:
+    """A real server on the data directory that can be found as `tenure serve` lets itself be found."""
+    async with running_server(f"sqlite://{data}") as running:
+        write_pointer(running.address, data / "admin.token")
+        yield running
+
+
+async def beside(*arguments: str) -> tuple[int, str, str]:
+    """Run a command while the loop goes on."""
+    return await asyncio.wait_for(asyncio.to_thread(tenure, *arguments), 30)
+
+
+async def test_the_server_that_has_the_directory_is_found_and_asked(data: Path, running_on: RunningServer) -> None:
+    position = running_on.plane.store.head().position
+    store = f"sqlite://{data}"
+    assert await beside("log", "verify", "--store", store) == (
+        0,
+        f"verified by {running_on.address}: {position} events\n",
+        "",
+    )
+    code, out, _ = await beside("log", "state", "--store", store)
+    assert (code, f"position   {position}\n" in out) == (0, True)
+    target = data.parent / "backup.db"
+    code, out, _ = await beside("log", "backup", str(target), "--store", store)
+    assert re.fullmatch(rf"backed up: {position} events, [0-9.]+ KiB, verified, in {target}\n", out)
+    assert target.is_file()
+
+
+async def test_another_server_is_not_taken_for_the_one_that_has_the_directory(
+    data: Path, running_on: RunningServer, tmp_path: Path
+) -> None:
+    async with running_server(f"sqlite://{tmp_path / 'other'}") as other:
+        code, _, err = await beside("--server", other.address, "log", "verify", "--store", f"sqlite://{data}")
+    assert (code, "CREDENTIALS_INVALID" in err) == (1, True)
+
+
+async def test_one_that_was_killed_is_passed_over(data: Path, running_on: RunningServer) -> None:
+    for port in (1, 65535):
+        write_pointer(f"127.0.0.1:{port}", data / "admin.token")
+    code, out, _ = await beside("log", "verify", "--store", f"sqlite://{data}")
+    assert (code, out.startswith(f"verified by {running_on.address}:")) == (0, True)
+
+
+async def test_a_server_that_cannot_be_found_is_to_be_named(data: Path) -> None:
+    async with opened(data):
+        for command in (["verify"], ["state"], ["backup", str(data.parent / "b.db")]):
+            code, _, err = tenure("log", *command, "--store", f"sqlite://{data}")
+            assert code == 1
+            assert "is in use by process" in err
+            assert "--server HOST:PORT" in err
+
+
+async def test_what_a_server_finds(server: ScriptedServer, tenure: Tenure) -> None:
+    server.answers(
+        "VerifyLog", pb.VerifyLogResponse(ok=True, events=7), pb.VerifyLogResponse(problems=["position 3 is missing"])
+    )
+    result = await tenure("log", "verify")
+    assert (result.code, result.out) == (0, f"verified by {server.address}: 7 events\n")
+    result = await tenure("log", "verify")
+    assert (result.code, result.err) == (1, "tenure: the log is not whole\n  position 3 is missing\n")
+    result = await tenure("log", "verify", "-o", "json")
+    assert (result.code, result.json["ok"]) == (1, False)
+
+
+async def test_state(server: ScriptedServer, tenure: Tenure, data: Path) -> None:
+    answer = pb.RetrieveStoreResponse(engine="sqlite", log_id="l", epoch=2, position=9, chain_hash=b"\x01\x02")
+    server.answers("RetrieveStore", answer)
+    lines = (await tenure("log", "state")).out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["engine", "sqlite"],
+        ["log", "l"],
+        ["epoch", "2"],
+        ["position", "9"],
+        ["chain", "0102"],
+    ]
+    assert (await tenure("log", "state", "-o", "json")).json["position"] == "9"
+    stopped = await tenure("log", "state", "--store", f"sqlite://{data}", "-o", "json")
+    assert (stopped.json["position"], stopped.json["epoch"]) == ("5", "1")
+    assert len(server.asked["RetrieveStore"]) == 2
+
+
+async def test_backup(server: ScriptedServer, tenure: Tenure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    server.answers("BackupStore", pb.BackupStoreResponse(position=9, bytes=2048))
+    result = await tenure("log", "backup", "one.db")
+    assert (result.code, result.out) == (0, "backed up: 9 events, 2.0 KiB, verified, in one.db\n")
+    assert server.asked["BackupStore"][0].path == str(tmp_path / "one.db")
+    assert (await tenure("log", "backup", "one.db", "-o", "json")).json == {"position": "9", "bytes": "2048"}
+    result = await tenure("log", "backup", "one.db", address="10.9.8.7:1")
+    assert (result.code, "give its absolute path" in result.err) == (2, True)
+
+
+async def test_a_stopped_store_is_backed_up_here(data: Path, tmp_path: Path) -> None:
+    code, out, _ = tenure("log", "backup", str(tmp_path / "b.db"), "--store", f"sqlite://{data}")
+    assert (code, out.startswith("backed up: 5 events")) == (0, True)
+    code, _, err = tenure("log", "backup", str(tmp_path / "b.db"), "--store", f"sqlite://{data}")
+    assert (code, "is there already" in err) == (1, True)
+
+
+async def test_a_server_that_does_not_answer(tenure: Tenure) -> None:
+    result = await tenure("log", "verify", address="127.0.0.1:1")
+    assert result.code == 3
+    assert "--store sqlite:///DIR" in result.err
+
+
+def test_an_anchor_is_not_for_servers() -> None:
+    code, _, err = tenure("log", "verify", "--write-anchor")
+    assert (code, "give its --store" in err) == (2, True)

@@ -81,3 +81,20 @@ async def test_what_is_written_wrongly(server: ScriptedServer, tenure: Tenure, a
     assert result.code == 2
     assert says in result.err
     assert not server.asked
+
+
+async def test_pause_and_resume(server: ScriptedServer, tenure: Tenure) -> None:
+    server.answers("PauseQueues", queue_service_pb2.PauseQueuesResponse(resume_token="t"))
+    result = await tenure("queues", "pause", "a", "b", "a", "--reason", "new disks", "--request-id", "r-1")
+    assert (result.code, result.out) == (0, "a paused\nb paused\n")
+    result = await tenure("queues", "resume", "a")
+    assert result.out == "a resumed\n"
+    first, second = server.asked["PauseQueues"]
+    assert [(item.name, item.paused, item.reason) for item in first.items] == [
+        ("a", True, "new disks"),
+        ("b", True, "new disks"),
+    ]
+    assert first.request_id == "r-1"
+    assert [(item.name, item.paused) for item in second.items] == [("a", False)]
+    assert second.request_id
+    assert (await tenure("queues", "resume", "a", "-o", "json")).json == {"resumeToken": "t"}

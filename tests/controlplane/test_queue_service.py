@@ -191,3 +191,52 @@ async def test_pages(admin: Caller) -> None:
     assert names == ["default", "gpu", *[f"q{number:02}" for number in range(20)]]
     answer = await refused(admin.ask(admin.queues.BrowseQueues, pb.BrowseQueuesRequest(page_token="forged")))
     assert answer.reason == "PAGE_TOKEN_INVALID"
+
+
+async def pause(caller: Caller, *names: str, paused: bool = True, request_id: str = "") -> pb.PauseQueuesResponse:
+    items = [pb.PauseQueuesRequest.Item(name=name, paused=paused, reason="new disks") for name in names]
+    request = pb.PauseQueuesRequest(items=items, request_id=request_id)
+    response = await caller.ask(caller.queues.PauseQueues, request)
+    assert isinstance(response, pb.PauseQueuesResponse)
+    return response
+
+
+async def test_queues_are_paused_and_resumed(admin: Caller, server: RunningServer) -> None:
+    # One of the configuration file too: whether it gives out jobs is not part of what it is.
+    assert (await pause(admin, "default", "gpu")).resume_token
+    assert {name for name, queue in (await browse(admin)).items() if queue.paused} == {"default", "gpu"}
+    await pause(admin, "gpu", paused=False)
+    assert {name for name, queue in (await browse(admin)).items() if queue.paused} == {"default"}
+    stream = await server.plane.store.read_stream("queue/gpu", 0, 10)
+    assert [type(event.payload).__name__ for event in stream] == ["QueueConfigured", "QueuePaused", "QueueResumed"]
+    assert stream[1].actor == "admin:local"
+
+
+async def test_configuring_a_paused_queue_leaves_it_paused(admin: Caller) -> None:
+    await pause(admin, "default")
+    await upsert(admin, pb.QueueSpecification(name="default"))
+    assert (await browse(admin))["default"].paused
+
+
+async def test_pausing_twice_writes_once_and_a_repeat_changes_nothing(admin: Caller, server: RunningServer) -> None:
+    await pause(admin, "default", request_id="r-1")
+    position = server.plane.store.head().position
+    await pause(admin, "default")
+    await pause(admin, "default", request_id="r-1")
+    assert server.plane.store.head().position == position
+    await pause(admin, "default", paused=False)
+    # The late repeat of a call that was answered long ago does not pause it again.
+    await pause(admin, "default", request_id="r-1")
+    assert not (await browse(admin))["default"].paused
+    answer = await refused(pause(admin, "gpu", request_id="r-1"))
+    assert answer.reason == "REQUEST_ID_REUSED"
+
+
+@pytest.mark.parametrize(
+    ("names", "reason", "field"),
+    [(["nowhere"], "QUEUE_NOT_FOUND", "items[1].name"), (["default"], "INVALID_FIELD", "items[1].name")],
+)
+async def test_all_are_paused_or_none(admin: Caller, names: list[str], reason: str, field: str) -> None:
+    answer = await refused(pause(admin, "default", *names))
+    assert (answer.reason, [path for path, _ in answer.fields]) == (reason, [field])
+    assert not (await browse(admin))["default"].paused

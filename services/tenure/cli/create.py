@@ -84,6 +84,7 @@ def create(
     grace: Annotated[str | None, typer.Option(metavar="TIME", help="Time to save its work before SIGTERM.")] = None,
     application: Annotated[str | None, typer.Option(metavar="NAME@VERSION", help="Application to run.")] = None,
     product: Annotated[str | None, typer.Option(metavar="PROVIDER/CATEGORY/ID", help="Product to run on.")] = None,
+    webhook: Annotated[str | None, typer.Option(metavar="URL", help="Where its changes are announced.")] = None,
     allow_duplicate: Annotated[
         bool | None, typer.Option("--allow-duplicate/--no-duplicate", help="Whether a live job like it may exist.")
     ] = None,
@@ -98,6 +99,7 @@ def create(
     over = job_pb2.JobSpecification(
         queue=queue or "",
         name=name or "",
+        webhook=webhook or "",
         environment=choices.pairs("--env", env or ()),
         labels=choices.pairs("--label", label or ()),
         max_failures=max_failures,

@@ -85,12 +85,12 @@ def _export(source: Path, file: Path, sqlite: bool, progress: Progress) -> Head:
         raise Problem(f"{file} cannot be written ({type(error).__name__})", exit_code=EXIT_REFUSED) from error
 
 
-def _specification(data: bytes) -> str:
-    """A stored specification as JSON; empty: it is none."""
+def _specification(data: bytes) -> str | None:
+    """A stored specification as JSON; None: it is none."""
     try:
         return MessageToJson(job_pb2.JobSpecification.FromString(data), indent=None)
     except DecodeError:
-        return ""
+        return None
 
 
 def import_command(

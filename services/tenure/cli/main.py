@@ -35,6 +35,9 @@ ENTRIES = {
     "jobs": Entry(module="jobs", attribute="app", help="Submit, see, extend and end jobs."),
     "queues": Entry(module="queues", attribute="app", help="See and configure queues."),
     "workers": Entry(module="workers", attribute="app", help="See and drain workers."),
+    "webhooks": Entry(
+        module="webhooks", attribute="app", help="Announce changes of jobs by HTTP, and see what became of it."
+    ),
     "events": Entry(module="events", attribute="events", help="Read the log of events."),
     "log": Entry(module="log", attribute="app", help="Verify, back up, restore and export the log."),
     "token": Entry(module="token", attribute="app", help="Make, see and revoke tokens."),

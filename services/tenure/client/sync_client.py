@@ -22,6 +22,7 @@ from tenure.client.admin import SyncAdmin
 from tenure.client.errors import TenureError, from_rpc_error
 from tenure.client.resume import Cursor, EventsCursor, LogsCursor, WatchCursor
 from tenure.client.retry import Backoff, RetryPolicy, StreamBackoff, broken_off
+from tenure.client.webhooks import SyncWebhooks
 from tenure.events.v1 import event_pb2
 from tenure.runtime.clock import Clock, SystemClock
 from tenure.runtime.ids import Ids, Uuid7Ids
@@ -96,6 +97,7 @@ class SyncClient:
         self._workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
         self._events = event_service_pb2_grpc.EventServiceStub(self._channel)
         self.admin = SyncAdmin(self._channel, self._call, self._ids)
+        self.webhooks = SyncWebhooks(self._channel, self._call)
         self._check_health = self._channel.unary_unary(
             channels.HEALTH_CHECK,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

@@ -32,6 +32,8 @@ from tenure.controlplane.queue_service import QueueService
 from tenure.controlplane.resume import ResumeTokens
 from tenure.controlplane.tokens import Tokens, digest_of
 from tenure.controlplane.watch import Tail, Watches
+from tenure.controlplane.webhook_service import WebhookService
+from tenure.controlplane.webhooks.announcing import Webhooks
 from tenure.controlplane.worker_service import WorkerService
 from tenure.runtime.clock import Clock, SystemClock
 from tenure.runtime.ids import Ids
@@ -43,6 +45,7 @@ from tenure.v1 import (
     event_service_pb2,
     job_service_pb2,
     queue_service_pb2,
+    webhook_service_pb2,
     worker_service_pb2,
 )
 
@@ -123,6 +126,7 @@ class ControlPlane:
             create_queues=configuration.create_queues,
             defaults=configuration.defaults,
         )
+        self.webhooks = Webhooks(store=store, clock=clock, ids=ids, settings=configuration.webhooks, random=random)
         usual = Limits(calls=max(1000, settings.max_workers), streams=2 * settings.max_workers + 1000)
         self.host = Host(self.tokens, ids, configuration.limits(usual))
         self._server = grpc.aio.server(options=listening.options(settings.max_workers))
@@ -140,6 +144,7 @@ class ControlPlane:
             message = f"{host} can be reached from other machines: give --tls-cert and --tls-key, or --insecure"
             raise listening.CannotListen(message)
         await self.handler.load()
+        await self.webhooks.load()
         await self._provision()
         self.admin_secret = await self._local_admin()
         self._add_services(listening.is_loopback(host))
@@ -156,6 +161,7 @@ class ControlPlane:
         """What goes on beside the calls, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.workers.run())
+            group.create_task(self.webhooks.run())
             group.create_task(self._keep_time())
 
     async def stop(self) -> None:
@@ -172,6 +178,8 @@ class ControlPlane:
         self.host.drain()
         self.host.end_streams()
         await self._server.stop(_STOP_SECONDS)
+        await self.workers.logs.written(_STOP_SECONDS)
+        await self.webhooks.drain(_STOP_SECONDS)
         self._watches.close()
         self._tail.close()
         _log.info("stopped", position=self.store.head().position)
@@ -209,6 +217,8 @@ class ControlPlane:
             explanations=Explanations(
                 store=self.store, clock=self._clock, queues=lambda: self.handler.queues, fit=self.workers.fit
             ),
+            logs=self.workers.logs,
+            endpoints=self.webhooks.endpoints,
         )
         queues = QueueService(
             handler=self.handler,
@@ -219,6 +229,7 @@ class ControlPlane:
             workers=self.workers.queue_workers,
             given_out=self.workers.given_out,
         )
+        webhooks = WebhookService(webhooks=self.webhooks, store=self.store, pages=self._pages)
         events = EventService(self.store, self._resume, self._tail)
         admin = AdminService(
             handler=self.handler, store=self.store, tokens=self.tokens, resume=self._resume, pages=self._pages
@@ -227,6 +238,7 @@ class ControlPlane:
         host.add(job_service_pb2.DESCRIPTOR.services_by_name["JobService"], jobs)
         host.add(worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"], self.workers)
         host.add(queue_service_pb2.DESCRIPTOR.services_by_name["QueueService"], queues)
+        host.add(webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"], webhooks)
         host.add(event_service_pb2.DESCRIPTOR.services_by_name["EventService"], events)
         host.add(
             admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"], admin, patient=("VerifyLog", "BackupStore")

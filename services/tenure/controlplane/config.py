@@ -1,4 +1,4 @@
-"""The configuration file, `tenure.toml`: queues, products, applications, defaults and limits.
+"""The configuration file, `tenure.toml`: queues, products, applications, defaults, limits and webhooks.
 
 It is read once, at the start. Every mistake is reported with the table and the key it is in, all of them at once.
 Spans are texts such as "1h30m", "90s" or "200ms", or numbers of seconds.
@@ -6,10 +6,10 @@ Spans are texts such as "1h30m", "90s" or "200ms", or numbers of seconds.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -18,40 +18,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from tenure.controlplane.catalogue import DEFAULT_QUEUE, EXAMPLE_APPLICATION, Application
 from tenure.controlplane.pipeline import Limits
 from tenure.controlplane.provision import key
+from tenure.controlplane.spans import PositiveSpan, Span
+from tenure.controlplane.spans import parse_span as parse_span
+from tenure.controlplane.webhooks.announcing import WebhookSettings
+from tenure.controlplane.webhooks.schedule import Schedule
+from tenure.controlplane.webhooks.targets import Network, TargetRules
 from tenure.domain import events as e
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
-_MAX_SPAN_US = 366 * 86_400_000_000
-_UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-
 
 class ConfigError(ValueError):
     """The configuration file is wrong; the text has one line a mistake and is fit for people."""
-
-
-def parse_span(value: object) -> int:
-    """Microseconds of "1h30m" or of a number of seconds.
-
-    Raises:
-        ValueError: it is neither, or out of range (0 to 366 days).
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        message = 'write a span such as "1h30m" or a number of seconds'
-        raise ValueError(message)
-    if isinstance(value, str):
-        text = value.replace(" ", "")
-        parts = re.findall(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)", text)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
-            message = 'write a span such as "1h30m", "90s" or "200ms"'
-            raise ValueError(message)
-        span = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    else:
-        span = min(value, _MAX_SPAN_US) * 1e6  # before it becomes a float that it may not fit into
-    if not 0 <= span <= _MAX_SPAN_US:  # nor is what is no number
-        message = "a span is 0 to 366 days"
-        raise ValueError(message)
-    return round(span)
 
 
 def _basis(value: object) -> e.Basis:
@@ -63,8 +41,6 @@ def _basis(value: object) -> e.Basis:
     return basis
 
 
-Span = Annotated[int, BeforeValidator(parse_span)]
-PositiveSpan = Annotated[int, BeforeValidator(parse_span), Field(gt=0)]
 Basis = Annotated[e.Basis, BeforeValidator(_basis)]
 Name = Annotated[str, Field(pattern=NAME)]
 
@@ -177,6 +153,50 @@ class _Limits(_Table):
         return replace(limits, **changes)
 
 
+def _network(value: object) -> Network:
+    try:
+        if isinstance(value, str):
+            return ip_network(value)
+    except ValueError:
+        pass
+    message = 'write a network such as "10.1.0.0/16", or an address'
+    raise ValueError(message)
+
+
+def _ports(value: object) -> frozenset[int] | None:
+    if value == "any":
+        return None
+    if isinstance(value, list) and value and all(type(port) is int and 0 < port < 65536 for port in value):
+        return frozenset(value)
+    message = 'write a list of ports such as [443, 8443], or "any"'
+    raise ValueError(message)
+
+
+class _Webhooks(_Table):
+    """Where announcements of jobs may go, how often they are tried, and how long they are kept."""
+
+    allow_http: bool = False
+    allow_networks: list[Annotated[Network, BeforeValidator(_network)]] = []
+    ports: Annotated[frozenset[int] | None, BeforeValidator(_ports)] = TargetRules().ports
+    max_attempts: int = Field(default=Schedule().max_attempts, ge=1, le=1000)
+    max_age: Span = Schedule().max_age_us
+    retry_initial: PositiveSpan = Schedule().initial_us
+    retry_maximum: PositiveSpan = Schedule().maximum_us
+    keep: Span = Schedule().keep_us
+
+    def settings(self) -> WebhookSettings:
+        return WebhookSettings(
+            targets=TargetRules(allow_http=self.allow_http, networks=tuple(self.allow_networks), ports=self.ports),
+            schedule=Schedule(
+                initial_us=self.retry_initial,
+                maximum_us=self.retry_maximum,
+                max_attempts=self.max_attempts,
+                max_age_us=self.max_age,
+                keep_us=self.keep,
+            ),
+        )
+
+
 class _File(_Table):
     example: bool = True
     create_queues: bool = True
@@ -184,6 +204,7 @@ class _File(_Table):
     applications: list[_Application] = []
     defaults: _Defaults = _Defaults()
     limits: _Limits = _Limits()
+    webhooks: _Webhooks = _Webhooks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +220,7 @@ class Configuration:
     applications: tuple[Application, ...] = (EXAMPLE_APPLICATION,)
     defaults: e.Terms = e.Terms()
     limits_of: _Limits = _Limits()
+    webhooks: WebhookSettings = WebhookSettings()
 
     def limits(self, usual: Limits) -> Limits:
         """The usual limits with what the file changes of them."""
@@ -263,6 +285,7 @@ def parse_config(text: str, name: str = "tenure.toml") -> Configuration:
         applications=applications,
         defaults=file.defaults.terms(),
         limits_of=file.limits,
+        webhooks=file.webhooks.settings(),
     )
 
 
@@ -300,7 +323,7 @@ def _where(location: tuple[int | str, ...]) -> str:
             table = f"[queues.{name}]"
         case ["applications", int(index), *rest]:
             table = f"[[applications]] #{index + 1}"
-        case ["defaults" | "limits" as name, *rest]:
+        case ["defaults" | "limits" | "webhooks" as name, *rest]:
             table = f"[{name}]"
         case rest:
             table = ""

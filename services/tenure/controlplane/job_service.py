@@ -9,6 +9,7 @@ from tenure.controlplane.catalogue import Catalogue
 from tenure.controlplane.convert import job_message
 from tenure.controlplane.explain import Explanations
 from tenure.controlplane.handler import Handler, Step, not_found
+from tenure.controlplane.logs import Logs
 from tenure.controlplane.pages import Pages
 from tenure.controlplane.queries import filter_of, order_of
 from tenure.controlplane.requests import request_key
@@ -17,6 +18,7 @@ from tenure.controlplane.specification import created, normalise
 from tenure.controlplane.times import from_duration, set_timestamp
 from tenure.controlplane.tokens import Identity
 from tenure.controlplane.watch import Watches
+from tenure.controlplane.webhooks.endpoints import Endpoints
 from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
@@ -41,6 +43,8 @@ class JobService:
         pages: Pages,
         watches: Watches,
         explanations: Explanations,
+        logs: Logs,
+        endpoints: Endpoints,
     ) -> None:
         self._handler = handler
         self._store = store
@@ -49,6 +53,8 @@ class JobService:
         self._pages = pages
         self._watches = watches
         self._explanations = explanations
+        self._logs = logs
+        self._endpoints = endpoints
 
     async def create_jobs(
         self, request: job_service_pb2.CreateJobsRequest, call: Call
@@ -66,6 +72,9 @@ class JobService:
         if request.validate_only:
             response.responses.extend(job_service_pb2.CreateJobsResponse.Item() for _ in events)
             return response
+        # Before the jobs, so that nothing of them goes unannounced.
+        webhooks = {item.specification.webhook for item in request.items} - {""}
+        await self._endpoints.ensure(webhooks, identity.subject, project)
 
         def answer(ids: list[str]) -> bytes:
             items = [job_service_pb2.CreateJobsResponse.Item(id=job_id) for job_id in ids]
@@ -170,6 +179,12 @@ class JobService:
         """A snapshot, then every event."""
         return self._watches.watch(request, call.identity)
 
+    def follow_logs(
+        self, request: job_service_pb2.FollowLogsRequest, call: Call
+    ) -> AsyncIterator[job_service_pb2.FollowLogsResponse]:
+        """The output of an attempt, to its end."""
+        return self._logs.follow(request, may_see(call.identity))
+
     async def explain_job(
         self, request: job_service_pb2.ExplainJobRequest, call: Call
     ) -> job_service_pb2.ExplainJobResponse:
@@ -188,7 +203,7 @@ class JobService:
         request: job_service_pb2.CreateJobsRequest,
     ) -> e.JobCreated:
         try:
-            target = normalise(spec, self._catalogue)
+            target = normalise(spec, self._catalogue, self._endpoints.rules)
             queue = self._handler.queues.get(target.queue)
             configured = queue.configured if queue else self._catalogue.new_queue(target.queue)
             event = created(

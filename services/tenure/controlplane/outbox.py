@@ -18,7 +18,7 @@ _LOST = pb.LEASE_STATE_LOST
 class Outbox:
     """Messages of the server to one worker. All methods are plain; whoever sends them calls `take`."""
 
-    __slots__ = ("_accepts", "_assignments", "_beats", "_deadlines", "_direct", "_reports", "_stops")
+    __slots__ = ("_accepts", "_assignments", "_beats", "_deadlines", "_direct", "_follows", "_reports", "_stops")
 
     def __init__(self) -> None:
         self._direct: list[pb.ConnectResponse] = []
@@ -28,6 +28,7 @@ class Outbox:
         self._reports: dict[tuple[str, int], pb.ReportAck.Item] = {}
         self._deadlines: dict[str, pb.DeadlineChanged.Item] = {}
         self._stops: dict[str, pb.Stop.Item] = {}
+        self._follows: dict[str, None] = {}
 
     def __len__(self) -> int:
         """How many items wait."""
@@ -40,6 +41,7 @@ class Outbox:
             + len(self._reports)
             + len(self._deadlines)
             + len(self._stops)
+            + len(self._follows)
         )
 
     def direct(self, message: pb.ConnectResponse) -> None:
@@ -75,6 +77,10 @@ class Outbox:
     def stop(self, item: pb.Stop.Item) -> None:
         """An attempt is to stop; a later order replaces an earlier one."""
         self._stops[item.lease_id] = item
+
+    def follow(self, lease_id: str) -> None:
+        """Somebody follows the output of an attempt."""
+        self._follows[lease_id] = None
 
     def take_back_assignment(self, lease_id: str) -> bool:
         """Do not send this assignment; False: it has been sent, or there was none."""
@@ -112,6 +118,9 @@ class Outbox:
         if self._stops:
             messages.append(pb.ConnectResponse(stop=pb.Stop(items=self._stops.values())))
             self._stops = {}
+        if self._follows:
+            messages.append(pb.ConnectResponse(follow_output=pb.FollowOutput(lease_ids=self._follows)))
+            self._follows = {}
         return messages
 
     def _take_assignments(self) -> list[pb.ConnectResponse]:

@@ -5,6 +5,7 @@ All reports of one message are one commit. A report is answered once it is durab
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from tenure.controlplane.handler import Handler, Step
@@ -35,13 +36,25 @@ _KINDS = {
 
 
 class Reports:
-    """Carries out reports."""
+    """Carries out reports.
 
-    def __init__(self, *, handler: Handler, clock: Clock, workers: Workers, leases: Leases) -> None:
+    `on_last` is told of every report of an end, with the worker's id, once it was carried out.
+    """
+
+    def __init__(
+        self,
+        *,
+        handler: Handler,
+        clock: Clock,
+        workers: Workers,
+        leases: Leases,
+        on_last: Callable[[str, pb.Report.Item], None] = lambda worker_id, item: None,
+    ) -> None:
         self._handler = handler
         self._clock = clock
         self._workers = workers
         self._leases = leases
+        self._on_last = on_last
 
     async def answer(self, session: Session, report: pb.Report) -> None:
         """Carry out one message; what could not be written down is not answered, so that it is reported again.
@@ -66,6 +79,8 @@ class Reports:
             }
             for item, answer in zip(report.items, answers, strict=True):
                 self._acknowledge(session, item, answer, ended)
+                if item.WhichOneof("outcome") != "started":
+                    self._on_last(session.worker.id, item)
         for item in report.items:
             if (live := self._leases.get(item.lease_id)) is not None:
                 live.closing = False

@@ -4,6 +4,8 @@ when somebody else has changed one of its jobs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tenure import __version__
 from tenure.controlplane.call import StreamCall
 from tenure.controlplane.dispatcher import Dispatcher
@@ -32,7 +34,10 @@ RECLAIM_NS = 60_000_000_000
 
 
 class Sessions:
-    """All open streams, and the messages that the server sends on its own account."""
+    """All open streams, and the messages that the server sends on its own account.
+
+    `on_kept` is told of every lease that a new stream goes on with.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Sessions:
         self._upkeep = upkeep
         self._dispatcher = dispatcher
         self._opened = 0
+        self.on_kept: Callable[[Live], None] = lambda live: None
         timers.on_near = self.warn
 
     # --- streams ----------------------------------------------------------------------------------------------------
@@ -121,6 +127,7 @@ class Sessions:
             self._workers.occupy(worker, live.lease_id, slot)
             self._leases.heard(live)
             self.remind(live)
+            self.on_kept(live)
         session.flush()
 
     def _claim(self, worker: Worker, held: pb.HeldLease) -> Live | None:

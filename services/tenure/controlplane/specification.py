@@ -15,12 +15,14 @@ from google.protobuf import struct_pb2
 
 from tenure.controlplane.catalogue import Catalogue, Target
 from tenure.controlplane.times import from_duration
+from tenure.controlplane.webhooks.targets import TargetRules, parse_target
 from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
 from tenure.domain.queue import Wishes, terms_for
 from tenure.v1 import job_pb2
 
 MAX_SPECIFICATION_BYTES = 128 * 1024
+NO_WEBHOOKS_INSIDE = TargetRules()
 
 _BASIS = {
     job_pb2.TIME_ALLOCATION_BASIS_UNSPECIFIED: e.Basis.NONE,
@@ -29,12 +31,15 @@ _BASIS = {
 }
 
 
-def normalise(spec: job_pb2.JobSpecification, catalogue: Catalogue) -> Target:
-    """Check a specification and bring it into its stored form; returns where it goes and what it runs.
+def normalise(
+    spec: job_pb2.JobSpecification, catalogue: Catalogue, webhooks: TargetRules = NO_WEBHOOKS_INSIDE
+) -> Target:
+    """Check a specification and bring it into its stored form; returns where it goes and what it runs. `webhooks` says
+    where its changes may be announced.
 
     Raises:
-        Refused: INVALID_FIELD, UNSUPPORTED_FIELD, APPLICATION_UNKNOWN, PRODUCT_NOT_FOUND; `field` is relative to the
-            specification.
+        Refused: INVALID_FIELD, UNSUPPORTED_FIELD, APPLICATION_UNKNOWN, PRODUCT_NOT_FOUND, WEBHOOK_TARGET_FORBIDDEN;
+            `field` is relative to the specification.
     """
     if spec.ByteSize() > MAX_SPECIFICATION_BYTES:
         raise _invalid("", f"the specification has {spec.ByteSize()} bytes, more than {MAX_SPECIFICATION_BYTES}")
@@ -42,6 +47,8 @@ def normalise(spec: job_pb2.JobSpecification, catalogue: Catalogue) -> Target:
     _check_text(spec)
     if spec.HasField("sync"):
         _check_sync(spec.sync)
+    if spec.webhook:
+        parse_target(spec.webhook, webhooks, "webhook")
     for name, value in spec.parameters.items():
         if not _finite(value):
             raise _invalid(f'parameters["{name}"]', "a number must be finite")
@@ -154,8 +161,6 @@ def _refuse_unbuilt(spec: job_pb2.JobSpecification) -> None:
         asked = "restart_on_exit", "a restart after exit"
     elif spec.resources:
         asked = "resources", "attached resources"
-    elif spec.webhook:
-        asked = "webhook", "webhooks"
     if asked:
         raise Refused(Reason.UNSUPPORTED_FIELD, f"{asked[1]}: not supported yet", field=asked[0])
 

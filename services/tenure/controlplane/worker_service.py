@@ -16,6 +16,7 @@ from tenure.controlplane.dispatcher import Dispatcher
 from tenure.controlplane.fitness import Fitness, fitness
 from tenure.controlplane.handler import Handler
 from tenure.controlplane.leases import Leases
+from tenure.controlplane.logs import Logs
 from tenure.controlplane.pages import Pages
 from tenure.controlplane.reports import Reports
 from tenure.controlplane.sessions import Sessions
@@ -72,6 +73,8 @@ class WorkerService:
             upkeep=self._upkeep,
             dispatcher=self._dispatcher,
         )
+        self.logs = Logs(store=store, clock=clock, leases=self._leases, queues=lambda: handler.queues)
+        self._sessions.on_kept = self.logs.kept
         self._answers = Answers(
             handler=handler,
             clock=clock,
@@ -79,10 +82,17 @@ class WorkerService:
             leases=self._leases,
             upkeep=self._upkeep,
             sessions=self._sessions,
-            reports=Reports(handler=handler, clock=clock, workers=self._workers, leases=self._leases),
+            reports=Reports(
+                handler=handler,
+                clock=clock,
+                workers=self._workers,
+                leases=self._leases,
+                on_last=self.logs.reported,
+            ),
         )
         handler.beat_of = self._leases.beat_of
         handler.observe(self._sessions.changed)
+        handler.observe(self.logs.changed)
         handler.observe_queues(self._dispatcher.queue_changed)
 
     async def run(self) -> None:
@@ -101,6 +111,7 @@ class WorkerService:
             group.create_task(self._timers.refresh(), name="horizon")
             group.create_task(self._timers.purge(), name="purge")
             group.create_task(self._dispatcher.run(), name="dispatcher")
+            group.create_task(self.logs.run(), name="outputs")
             self.loaded.set()
 
     async def drain(self) -> None:
@@ -153,6 +164,14 @@ class WorkerService:
             await session.run(iterator, self._answers.answer)
         finally:
             self._sessions.close(session)
+
+    async def ship_logs(self, messages: Messages[pb.ShipLogsRequest], call: StreamCall) -> None:
+        """The output of an attempt that somebody follows.
+
+        Raises:
+            Refused: LEASE_LOST, INVALID_FIELD, REQUEST_MISSING, SLOW_CONSUMER.
+        """
+        await self.logs.ship(messages, call)
 
     async def _hello(self, messages: AsyncIterator[pb.ConnectRequest | BadMessage]) -> pb.Hello:
         """The first message of a stream."""

@@ -71,13 +71,13 @@ CREATE INDEX jobs_by_created ON jobs (created_at);
 Row = tuple[Any, ...]
 
 
-def export_tables(path: Path, target: Path, describe: Callable[[bytes], str], progress: Progress) -> Head:
+def export_tables(path: Path, target: Path, describe: Callable[[bytes], str | None], progress: Progress) -> Head:
     """Write the tables of a data directory or a backup into a new file; returns the end of the log they are of.
 
     Args:
         path: the data directory of a stopped server, or a backup.
         target: the new file.
-        describe: a job's specification as text, from its bytes.
+        describe: a job's specification as JSON, from its bytes; None: it is none.
         progress: told how far it is.
 
     Raises:
@@ -150,7 +150,7 @@ def _jobs(reads: Reads) -> Iterator[StoredJob]:
         after = ids[-1][0]
 
 
-def _job(reads: Reads, out: apsw.Connection, stored: StoredJob, describe: Callable[[bytes], str]) -> None:
+def _job(reads: Reads, out: apsw.Connection, stored: StoredJob, describe: Callable[[bytes], str | None]) -> None:
     job = stored.job
     _insert(out, "jobs", [_job_row(job, describe(stored.specification))])
     updates, attempts = tell_all(reads.stream(e.job_stream(job.id), 0, job.version))
@@ -158,7 +158,7 @@ def _job(reads: Reads, out: apsw.Connection, stored: StoredJob, describe: Callab
     _insert(out, "updates", [_update_row(job.id, update) for update in updates])
 
 
-def _job_row(job: Job, specification: str) -> Row:
+def _job_row(job: Job, specification: str | None) -> Row:
     origin = job.origin
     facets, terms = origin.facets, origin.terms
     product = "/".join((facets.product_provider, facets.product_category, facets.product_id))

@@ -98,6 +98,8 @@ def _drafted(lines: Iterable[str], draft: Path, log_id: str, progress: Progress)
         head = read_head(connection)
     except (BrokenStream, decoding.DecodeError) as error:
         raise BadExport(f"{error}; nothing was made") from error
+    except apsw.Error as error:
+        raise BadDatabase(f"the log cannot be written ({type(error).__name__}): is the disk full?") from error
     finally:
         connection.close()
     sync(draft)
@@ -152,7 +154,7 @@ def _write(
     connection: apsw.Connection, values: Iterator[tuple[int, dict[str, Any]]], heading: Heading, progress: Progress
 ) -> None:
     """Events and commits; inside a transaction of the caller's."""
-    streams: dict[str, int] = {}
+    streams: dict[str, tuple[int, int]] = {}
     rows: list[EventRow] = []
     running, position = chain.START, 0
     for number, value in values:
@@ -178,10 +180,13 @@ def _event(value: dict[str, Any], number: int) -> event_pb2.Event:
         raise BadExport(f"line {number} is no event of this version: {error}") from error
 
 
-def _row(message: event_pb2.Event, streams: dict[str, int]) -> EventRow:
-    """The row of an event, its bytes made anew."""
+def _row(message: event_pb2.Event, streams: dict[str, tuple[int, int]]) -> EventRow:
+    """The row of an event, its bytes made anew. `streams` has the number and version of each stream."""
     position, name = message.position, message.stream
-    number = streams.setdefault(name, position)
+    number, version = streams.get(name, (position, 0))
+    if message.stream_version != version + 1:
+        raise BadExport(f"position {position}: {name} goes from version {version} to {message.stream_version}")
+    streams[name] = number, version + 1
     payload = decoding.payload(message, position)
     time_us = message.time.seconds * 1_000_000 + message.time.nanos // 1000
     data = codec.encode(

@@ -6,6 +6,7 @@ They never change, so nothing has to be kept up to date. Used by several threads
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ class Origins:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[int, Created] = {}
+        self._kept: OrderedDict[int, Created] = OrderedDict()
         self._bytes = 0
 
     def get(self, number: int) -> Created | None:
@@ -43,5 +44,5 @@ class Origins:
                     self._kept[number] = one
                     self._bytes += len(one.specification)
             while len(self._kept) > MOST_JOBS or self._bytes > MOST_BYTES:
-                first = next(iter(self._kept))
-                self._bytes -= len(self._kept.pop(first).specification)
+                _, oldest = self._kept.popitem(last=False)
+                self._bytes -= len(oldest.specification)

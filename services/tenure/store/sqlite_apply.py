@@ -7,6 +7,7 @@ not. Rows of jobs are written once, however many of their events are in the grou
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -67,7 +68,8 @@ class Applier:
         self._connection = connection
         self.position = position
         self.hash = head_hash
-        self._known: dict[str, StreamRow] = {}
+        # The oldest goes first; a plain dict would look for it behind everything that was taken out.
+        self._known: OrderedDict[str, StreamRow] = OrderedDict()
         self._reset()
 
     def _reset(self) -> None:
@@ -115,7 +117,7 @@ class Applier:
             if state.columns is None or state.columns.live:
                 known[stream] = state
         while len(known) > REMEMBERED:
-            del known[next(iter(known))]
+            known.popitem(last=False)
 
     def forget(self) -> None:
         """The transaction was rolled back."""

@@ -135,7 +135,7 @@ class Transcoder:
             match = binding.pattern.fullmatch(path)
             if match is None:
                 continue
-            if binding.verb == verb:
+            if binding.verb == verb and not (request.method == "HEAD" and binding.streams):
                 return binding, match.groupdict()
             others.append(binding.verb)
         if others:

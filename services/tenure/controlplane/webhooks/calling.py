@@ -100,14 +100,18 @@ class SystemConnector:
     """Sockets of this machine; `context` is what TLS trusts, the machine's certificates where left out."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context or ssl.create_default_context()
+        self._context = context
 
     async def connect(
         self, address: str, port: int, tls_name: str | None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """See `Connector.connect`."""
-        context = self._context if tls_name is not None else None
-        return await asyncio.open_connection(address, port, ssl=context, server_hostname=tls_name)
+        if tls_name is None:
+            return await asyncio.open_connection(address, port)
+        if self._context is None:
+            # Not before it is needed: reading the machine's certificates takes a while.
+            self._context = ssl.create_default_context()
+        return await asyncio.open_connection(address, port, ssl=self._context, server_hostname=tls_name)
 
 
 class Caller:
@@ -134,22 +138,22 @@ class Caller:
         Raises:
             NotAnswered: there is none.
         """
-        late = NotAnswered(f"no answer within {self._limit_s:g} s")
+        answer: Answer | None = None
         try:
-            async with asyncio.timeout(self._limit_s) as limit:
+            async with asyncio.timeout(self._limit_s):
                 reader, writer = await self._connect(target)
                 try:
                     exchange = _Exchange(reader, writer)
                     answer = await exchange.ask(target, headers, body)
                     # The status decides. The rest is read so that the endpoint may finish what it says.
-                    with suppress(OSError, TimeoutError, h11.RemoteProtocolError):
+                    with suppress(OSError, h11.RemoteProtocolError):
                         await exchange.rest()
                 finally:
                     writer.transport.abort()
         except TimeoutError:
-            if limit.expired():
-                raise late from None
-            raise NotAnswered("the connection timed out") from None
+            if answer is None:
+                raise NotAnswered(f"no answer within {self._limit_s:g} s") from None
+        assert answer is not None
         return answer
 
     async def _connect(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -176,8 +180,10 @@ class Caller:
             found = await self._resolver.resolve(target.host, target.port)
         except (OSError, UnicodeError):
             raise NotAnswered("its name has no address") from None
+        if not found:
+            raise NotAnswered("its name has no address")
         allowed = vetted(found, self._rules)
-        if found and not allowed:
+        if not allowed:
             raise NotAnswered("blocked: its name leads to an address that is not public", blocked=True)
         return allowed
 
@@ -215,14 +221,12 @@ class _Exchange:
             while True:
                 event = await self._next()
                 if isinstance(event, h11.Response):
-                    return Answer(status=event.status_code, retry_after_s=_retry_after(event.headers))
+                    return Answer(status=event.status_code, retry_after_s=_retry_after(event))
                 if not isinstance(event, h11.InformationalResponse):
                     raise NotAnswered("it closed the connection without an answer")
         except h11.RemoteProtocolError:
             raise NotAnswered("what it answered is not HTTP") from None
-        except OSError as error:
-            if isinstance(error, TimeoutError):
-                raise
+        except OSError:
             raise NotAnswered("it closed the connection without an answer") from None
 
     async def rest(self) -> None:
@@ -246,8 +250,8 @@ class _Exchange:
             self._http.receive_data(data)
 
 
-def _retry_after(headers: h11.Headers) -> int:
-    for name, value in headers:
+def _retry_after(response: h11.Response) -> int:
+    for name, value in response.headers:
         if name == b"retry-after" and value.isdigit() and len(value) < 10:
             return int(value)
     return 0

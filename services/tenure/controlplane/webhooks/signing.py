@@ -1,4 +1,4 @@
-"""Signatures, as Standard Webhooks asks for them: HMAC-SHA256 over id, time and body, one for each secret that counts."""
+"""Signatures as Standard Webhooks wants them: HMAC-SHA256 over id, time and body, one for each secret that counts."""
 
 from __future__ import annotations
 

@@ -22,6 +22,20 @@ export function fill(element, ...children) {
   return element;
 }
 
+/** The same for a part that begins with a heading: a focus that was in it goes to the new heading. */
+export function refill(element, ...children) {
+  const had = element.contains(document.activeElement);
+  fill(element, children);
+  if (had) focusHeading(element);
+}
+
+/** Puts the focus on the control that is marked for it, else on the heading, so that what is new is read out. */
+export function focusHeading(element) {
+  const first = element.querySelector("[autofocus]") ?? element.querySelector("h1");
+  if (first?.tagName === "H1") first.tabIndex = -1;
+  first?.focus({ preventScroll: true });
+}
+
 /** Sets a text, and touches nothing when it is there already: what is selected or focused stays so. */
 export function setText(element, text) {
   const wanted = text ?? "";

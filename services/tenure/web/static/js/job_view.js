@@ -2,7 +2,7 @@
 
 import { PERMISSION_DENIED, UNIMPLEMENTED, Refused, explainJob, readEvents, retrieveJob, watchJobs } from "./api.js";
 import { attemptsTable } from "./attempts.js";
-import { fill, h, setText } from "./dom.js";
+import { fill, h, refill, setText } from "./dom.js";
 import { atClock, instantOf } from "./format.js";
 import { askExtend, askTerminate } from "./job_actions.js";
 import { facts } from "./job_facts.js";
@@ -34,7 +34,7 @@ export function jobView({ path, session, signal, signedOut }) {
       const answer = await retrieveJob(id, FLAGS);
       if (signal.aborted) return;
       page = jobPage(answer.job, signal);
-      fill(place, page.elements);
+      refill(place, page.elements);
       take(answer.job);
       if (session.role === "admin") remember_history();
       if (!isFinal(job.status)) watch(answer.resumeToken);
@@ -42,7 +42,7 @@ export function jobView({ path, session, signal, signedOut }) {
       if (signal.aborted) return;
       if (isSignedOut(error)) return signedOut();
       const missing = error instanceof Refused && error.reason === "JOB_NOT_FOUND";
-      fill(place, h("h1", null, "Job"), missing ? empty("There is no such job, or it is not yours.", h("p", { class: "mono" }, id)) : failure(error, load));
+      refill(place, h("h1", null, "Job"), missing ? empty("There is no such job, or it is not yours.", h("p", { class: "mono" }, id)) : failure(error, load));
     }
   }
 

@@ -2,7 +2,7 @@
 
 import { whoAmI } from "./api.js";
 import { showBar } from "./bar.js";
-import { fill, h } from "./dom.js";
+import { fill, focusHeading, h } from "./dom.js";
 import { tick } from "./format.js";
 import { failure } from "./parts.js";
 import { here } from "./router.js";
@@ -45,7 +45,7 @@ function ask(why = "") {
   bar.hidden = true;
   document.title = "Sign in – Tenure";
   fill(main, signInView({ why, done: start }));
-  main.querySelector("input")?.focus();
+  main.querySelector("input[name=token]").focus();
 }
 
 function enter() {
@@ -81,9 +81,7 @@ function show() {
   fill(main, view.element);
   if (!first) {
     scrollTo(0, 0);
-    const heading = main.querySelector("h1");
-    heading?.setAttribute("tabindex", "-1");
-    heading?.focus({ preventScroll: true });
+    focusHeading(main);
   }
 }
 

@@ -10,13 +10,13 @@ import { commandLine } from "./words.js";
 
 const SPAN = "As in 90s, 1h30m, 2d.";
 
-export function specificationForm(first) {
+export function specificationForm(first, focused) {
   let rest = first;
   const queues = h("datalist", { id: freshId("queues") });
   const plain = { type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "off" };
   const words = h("p", { class: "words", "aria-live": "polite" });
   const c = {
-    command: h("input", { ...plain, class: "mono", placeholder: "python3 main.py --steps 100", oninput: showWords }),
+    command: h("input", { ...plain, class: "mono", placeholder: "python3 main.py --steps 100", oninput: showWords, autofocus: focused }),
     name: h("input", { ...plain, maxlength: 256 }),
     queue: h("input", { ...plain, list: queues.id, placeholder: "default" }),
     time: h("input", { ...plain, placeholder: "1h30m" }),
@@ -104,7 +104,7 @@ export function specificationForm(first) {
   browseQueues({ pageSize: 1000 })
     .then((answer) => queues.append(...(answer.queues ?? []).map(({ specification }) => h("option", { value: specification.name }))))
     .catch(() => {}); // The names are only a help with typing.
-  return { element, read, write, mark, focus: () => c.command.focus() };
+  return { element, read, write, mark };
 }
 
 function put(specification, name, value) {
@@ -140,7 +140,7 @@ function listed(control) {
 }
 
 function lines(map) {
-  return Object.entries(map ?? {}).map(([name, value]) => `${name}=${value}`).join("\n");
+  return Object.entries(map ?? {}).map(([name, value]) => `${name}=${value}`).sort().join("\n");
 }
 
 function whole(control) {

@@ -2,7 +2,7 @@
 // not know stays as it is.
 
 import { Refused, createJobs, retrieveJob } from "./api.js";
-import { fill, h } from "./dom.js";
+import { fill, h, refill } from "./dom.js";
 import { sameRequest } from "./job_actions.js";
 import { isSignedOut } from "./live.js";
 import { loading, problems, say } from "./parts.js";
@@ -29,7 +29,7 @@ export function submitView({ query, signal, signedOut }) {
   }
 
   function show(specification, trouble) {
-    const form = specificationForm(specification);
+    const form = specificationForm(specification, !query.get("from"));
     const text = h("textarea", { class: "json", rows: 24, spellcheck: "false", autocomplete: "off", "aria-label": "Specification as JSON" });
     const said = h("div", { role: "status" }, problems(trouble));
     const parts = tabs("How to write it", { form: ["Form", form.element], json: ["JSON", h("div", null, text, h("p", { class: "hint" }, "A job specification in proto3 JSON, as RetrieveJob shows it."))] }, turn);
@@ -79,8 +79,7 @@ export function submitView({ query, signal, signedOut }) {
       if (error instanceof Unreadable) error.control?.focus();
     }
 
-    fill(place, h("h1", null, query.get("from") ? "Run again" : "New job"), whole);
-    if (!query.get("from")) form.focus();
+    refill(place, h("h1", null, query.get("from") ? "Run again" : "New job"), whole);
   }
 
   begin();
