@@ -96,6 +96,7 @@ UV = $(firstword $(wildcard $(VENV)/bin/uv) uv)
 requirements: ## Pin requirements/*.txt again after a change in pyproject.toml
 	@$(COMPILE) pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) --constraints requirements/dev.txt --group browser -o requirements/browser.txt
 	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	  | $(COMPILE) --constraints requirements/dev.txt --no-annotate - -o requirements/build.txt
 

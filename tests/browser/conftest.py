@@ -88,8 +88,22 @@ async def visitor(house: House, browser: Any) -> AsyncIterator[Visitor]:
     await somebody.leave()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cookies(house: House, browser: Any) -> Any:
+    """What a browser keeps of somebody who has signed in with the administrator's token."""
+    somebody = Visitor(browser, house.url, house.token)
+    await somebody.arrive()
+    await somebody.sign_in()
+    kept = await somebody.page.context.storage_state()
+    await somebody.leave()
+    return kept
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def admin(visitor: Visitor) -> Visitor:
-    """Somebody who is signed in with the administrator's token."""
-    await visitor.sign_in()
-    return visitor
+async def admin(house: House, browser: Any, cookies: Any) -> AsyncIterator[Visitor]:
+    """Somebody who has signed in with the administrator's token and sees the jobs."""
+    somebody = Visitor(browser, house.url, house.token)
+    await somebody.arrive(cookies=cookies)
+    await somebody.page.get_by_role("heading", name="Jobs", exact=True).wait_for()
+    yield somebody
+    await somebody.leave()

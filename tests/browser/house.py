@@ -1,4 +1,4 @@
-"""A server with its web door and a worker, all real processes."""
+"""A server with its web door and workers, all real processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HTTP = re.compile(r"^tenure: http on (\S+)$", re.MULTILINE)
 
 
 class House:
-    """One server and its worker `machine-a` of the queue `default`.
+    """One server with two workers: `machine-a` of the queues `default` and `pair`, `machine-b` of `pair`.
 
     Args:
         folder: for everything they write.
@@ -19,7 +19,10 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.server = ServerProcess(folder, more=["--http", "127.0.0.1:0"])
-        self.worker = WorkerProcess("machine-a", folder, self.server, slots=4)
+        self._workers = [
+            WorkerProcess("machine-a", folder, self.server, slots=4, more=["--queue", "pair"]),
+            WorkerProcess("machine-b", folder, self.server, slots=4, queue="pair"),
+        ]
         self.url = ""
 
     @property
@@ -28,12 +31,14 @@ class House:
         return self.server.admin_token()
 
     async def open(self) -> None:
-        """Start both; the server is ready afterwards."""
+        """Start all; the server is ready afterwards."""
         await self.server.up()
         self.url = f"http://{(await self.server.says(HTTP))[1]}"
-        self.worker.start()
+        for worker in self._workers:
+            worker.start()
 
     def close(self) -> None:
-        """End both."""
-        self.worker.close()
+        """End all."""
+        for worker in self._workers:
+            worker.close()
         self.server.close()

@@ -145,14 +145,21 @@ async def test_json_and_form_are_the_same(admin: Visitor) -> None:
     assert await area.is_visible()
 
 
-async def test_output_is_shown_or_its_absence_said(admin: Visitor) -> None:
+async def test_output_is_followed_from_attempt_to_attempt(admin: Visitor) -> None:
     page = admin.page
-    await admin.submit("sh -c 'for i in 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 1; done'", Name="talks")
+    tries = 'echo "try $TENURE_ATTEMPT"; sleep 2; [ $TENURE_ATTEMPT = 2 ]; exit $?'
+    await admin.submit(f"sh -c '{tries}'", Name="talks", Queue="pair")
     await admin.sees_state("Running")
     await page.get_by_role("button", name="Show output").click()
-    shown = page.get_by_label("Output").filter(has_text="line 2")
-    absent = page.get_by_text("This server does not keep the output of jobs.")
-    await shown.or_(absent).first.wait_for()
+    screen = page.get_by_label("Output", exact=True)
+    await screen.filter(has_text="try 1").wait_for()
+    await screen.filter(has_text="try 2").wait_for()
+    await page.get_by_text("End of attempt 2.").wait_for()
+    await admin.sees_state("Completed")
+    assert await screen.inner_text() == "try 1\n\n— attempt 2 —\ntry 2\n"
+    await page.get_by_label("Attempt", exact=True).select_option("Attempt 1")
+    await page.get_by_text("End of attempt 1.").wait_for()
+    assert await screen.inner_text() == "try 1\n"
 
 
 async def test_workers_queues_and_events(admin: Visitor) -> None:

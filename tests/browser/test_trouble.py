@@ -18,11 +18,14 @@ async def test_a_bad_token_is_refused_and_a_good_one_taken(visitor: Visitor) -> 
     await visitor.sign_in()
     cookies = await page.context.cookies()
     assert [(each["httpOnly"], each["sameSite"]) for each in cookies] == [(True, "Strict")]
-    assert await page.evaluate("JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])") == '["",{},{}]'
+    assert (
+        await page.evaluate("JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])") == '["",{},{}]'
+    )
 
 
-async def test_signing_out_ends_the_session(admin: Visitor) -> None:
-    page = admin.page
+async def test_signing_out_ends_the_session(visitor: Visitor) -> None:
+    await visitor.sign_in()
+    page = visitor.page
     await page.get_by_role("button", name="Sign out").click()
     await page.get_by_role("heading", name="Sign in to Tenure").wait_for()
     await page.reload()

@@ -27,7 +27,7 @@ class Visitor:
         self.page: Any = None
         self.complaints: list[str] = []
 
-    async def arrive(self, *, width: int = 1280, height: int = 800, scheme: str = "light") -> None:
+    async def arrive(self, *, width: int = 1280, height: int = 800, scheme: str = "light", cookies: Any = None) -> None:
         """Open the page in a browser that has never seen it, in place of the one before."""
         if self._context is not None:
             await self._context.close()
@@ -37,6 +37,7 @@ class Visitor:
             locale="en-GB",
             timezone_id="UTC",
             reduced_motion="reduce",
+            storage_state=cookies,
         )
         self._context.set_default_timeout(PATIENCE_MS)
         self.page = await self._context.new_page()

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from tests.house.tree import read
 
-FILES = ["requirements/build.txt", "requirements/dev.txt", "requirements/runtime.txt"]
+FILES = ["requirements/browser.txt", "requirements/build.txt", "requirements/dev.txt", "requirements/runtime.txt"]
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -36,6 +36,10 @@ def test_the_pins_are_what_the_project_asks_for(path: str) -> None:
 
 def test_the_development_pins_are_what_the_project_asks_for() -> None:
     _agree("requirements/dev.txt", _project()["dependency-groups"]["dev"])
+
+
+def test_the_pins_of_the_browser_tests_are_what_the_project_asks_for() -> None:
+    _agree("requirements/browser.txt", _project()["dependency-groups"]["browser"])
 
 
 def test_the_build_pins_are_what_the_project_asks_for() -> None:

@@ -153,7 +153,7 @@ def changed(index: int, **fields: Any) -> Callable[[Values], object]:
 
 WRONG: dict[str, tuple[Callable[[Values], object], str]] = {
     "nothing": (lambda values: values.clear(), "it is empty"),
-    "the end is missing": (without(-1), "it ends at position 310, and should reach 311: it was cut off"),
+    "the end is missing": (without(-1), "it ends at position 312, and should reach 313: it was cut off"),
     "one is missing": (without(5), "line 6 is position 6, where 5 comes"),
     "one is twice": (lambda values: values.insert(5, values[5]), "line 7 is position 5, where 6 comes"),
     "of a later format": (changed(0, tenureLog=2), "an export of format 2; this version knows 1"),

@@ -12,7 +12,7 @@ from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.store.export_tables import export_tables
 from tenure.store.new_file import CannotWrite
-from tests.store.making import HOUR, SECOND, add_jobs, assign, change, created_event, creation, lease, life, put
+from tests.store.making import HOUR, add_jobs, assign, change, created_event, creation, lease, life, put
 from tests.store.making import queue_append as queue
 from tests.store.opening import opened
 

@@ -76,8 +76,8 @@ async def test_defaults_and_what_is_left_out(world: WebWorld) -> None:
         ({"input_bucket": "b", "input_prefix": "p"}, "input_bucket"),
     ],
 )
-async def test_submissions_that_are_refused(world: WebWorld, more: dict[str, Any], field: str) -> None:
-    user = await world.user_client()
+async def test_submissions_that_are_refused(shared_world: WebWorld, more: dict[str, Any], field: str) -> None:
+    user = await shared_world.user_client()
     response = await user.post("/jobs", json=job(**more))
     value = response.json()
     assert (response.status_code, value["error"]) == (400, "Invalid request")
@@ -85,8 +85,8 @@ async def test_submissions_that_are_refused(world: WebWorld, more: dict[str, Any
     assert value["fields"][0]["field"] in value["message"]
 
 
-async def test_a_batch_is_all_or_nothing_and_says_which(world: WebWorld) -> None:
-    user = await world.user_client()
+async def test_a_batch_is_all_or_nothing_and_says_which(shared_world: WebWorld) -> None:
+    user = await shared_world.user_client()
     good = job()
     for bad, index in ((job(max_failures=0), 3), (job(sync={"before": [{**RULE, "prefix": "../x"}]}), 3)):
         response = await user.post("/jobs/batch", json=[good, good, good, bad])

@@ -143,14 +143,16 @@ async def test_pages(world: WebWorld) -> None:
     ],
     ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict | list) else None,
 )
-async def test_what_is_not_understood_is_refused(world: WebWorld, body: Any, reason: str, fields: list[str]) -> None:
-    user = await world.user_client()
+async def test_what_is_not_understood_is_refused(
+    shared_world: WebWorld, body: Any, reason: str, fields: list[str]
+) -> None:
+    user = await shared_world.user_client()
     assert error_of(await user.post("/v1/jobs", json=body)) == (400, reason, fields)
     assert (await user.get("/v1/jobs")).json()["jobs"] == []
 
 
-async def test_values_are_not_repeated(world: WebWorld) -> None:
-    user = await world.user_client()
+async def test_values_are_not_repeated(shared_world: WebWorld) -> None:
+    user = await shared_world.user_client()
     body = {"items": [{"specification": {"command": "x", "environment": {"A": ["very secret"]}}}]}
     response = await user.post("/v1/jobs", json=body)
     assert error_of(response) == (400, "INVALID_FIELD", ['items[0].specification.environment["A"]'])
@@ -168,8 +170,8 @@ async def test_values_are_not_repeated(world: WebWorld) -> None:
         (b'{"requestId": ' + b"9" * 5000 + b"}", "a number is too long"),
     ],
 )
-async def test_what_is_no_json_is_refused(world: WebWorld, content: bytes, text: str) -> None:
-    response = await (await world.user_client()).post("/v1/jobs", content=content)
+async def test_what_is_no_json_is_refused(shared_world: WebWorld, content: bytes, text: str) -> None:
+    response = await (await shared_world.user_client()).post("/v1/jobs", content=content)
     assert error_of(response) == (400, "MALFORMED_REQUEST", [])
     assert text in response.json()["message"]
 
@@ -202,8 +204,8 @@ async def test_refusals_of_services_come_through(world: WebWorld) -> None:
     assert error_of(await nobody.get("/v1/jobs", headers=twice)) == (401, "CREDENTIALS_AMBIGUOUS", [])
 
 
-async def test_addresses_that_do_not_exist(world: WebWorld) -> None:
-    user = await world.user_client()
+async def test_addresses_that_do_not_exist(shared_world: WebWorld) -> None:
+    user = await shared_world.user_client()
     assert error_of(await user.get("/v1/nothing")) == (404, "NOT_IMPLEMENTED", [])
     assert error_of(await user.get("/nothing")) == (404, "NOT_IMPLEMENTED", [])
     assert error_of(await user.delete("/v1/jobs")) == (405, "NOT_IMPLEMENTED", [])

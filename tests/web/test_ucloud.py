@@ -127,8 +127,8 @@ def span(**more: Any) -> dict[str, Any]:
         ({"parameters": {"a": {"b": [1, 2]}}, "restartOnExit": True}, "UNSUPPORTED_FIELD", "restart"),
     ],
 )
-async def test_creations_that_are_refused(world: WebWorld, more: dict[str, Any], code: str, field: str) -> None:
-    user = await world.user_client()
+async def test_creations_that_are_refused(shared_world: WebWorld, more: dict[str, Any], code: str, field: str) -> None:
+    user = await shared_world.user_client()
     response = await user.post("/api/jobs", json={"items": [item(**more)]})
     assert why(response) == (400, code)
     assert field in response.json()["why"]

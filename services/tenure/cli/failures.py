@@ -60,6 +60,7 @@ HINTS = {
     "APPLICATION_UNKNOWN": "give the job a command, or have the application added to the server's configuration",
     "REQUEST_ID_REUSED": "give another --request-id, or none",
     "WEBHOOK_NOT_FOUND": "`tenure webhooks list` shows those that you can see",
+    "WORKER_UNREACHABLE": "`--follow` waits for it",
     "JOB_FINAL": "`tenure jobs get ID` shows how it ended",
     "NO_TIME_ALLOCATION": "it never expires, so there is nothing to extend",
     "QUEUE_READ_ONLY": "change it in the server's configuration file",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import sys
-from contextlib import suppress
 from itertools import islice
 from typing import Annotated
 
@@ -15,7 +12,8 @@ from tenure.cli.answer import answer_many, answer_one
 from tenure.cli.command import client_command
 from tenure.cli.create import create
 from tenure.cli.failures import Problem
-from tenure.cli.session import Output, Session
+from tenure.cli.logs import logs
+from tenure.cli.session import Session
 from tenure.cli.text import clean, instant, to_duration, to_timestamp
 from tenure.cli.watch import watch
 from tenure.runtime.clock import SystemClock
@@ -187,31 +185,7 @@ def _stop(
 
 app.command("stop")(client_command(_stop))
 app.command("watch")(client_command(watch))
-
-
-def _logs(
-    session: Session,
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job.")],
-    attempt: Annotated[int | None, typer.Option(min=1, help="The attempt; the latest where not given.")] = None,
-    from_offset: Annotated[int, typer.Option(min=0, help="Begin at this byte.")] = 0,
-) -> None:
-    """Follow what a job's command prints."""
-    pieces = session.client.follow_logs(job_id, attempt=attempt, from_offset=from_offset, on_drop=session.dropped)
-    # To a pipe the bytes go as they are; a terminal obeys escapes, so it gets text without them.
-    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-    with suppress(KeyboardInterrupt):
-        for piece in pieces:
-            if session.output is not Output.TABLE:
-                answer_one(session, piece, lambda: None)
-            elif sys.stdout.isatty():
-                lines = decode(piece.data).split("\n")
-                sys.stdout.write("\n".join(clean(line.rstrip("\r")) for line in lines))
-            else:
-                sys.stdout.buffer.write(piece.data)
-            sys.stdout.flush()
-
-
-app.command("logs")(client_command(_logs))
+app.command("logs")(client_command(logs))
 
 
 def _explain(session: Session, job_id: Annotated[str, typer.Argument(metavar="ID", help="The job.")]) -> None:

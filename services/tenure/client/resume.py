@@ -147,8 +147,12 @@ class LogsCursor:
 
     has_marks = False
 
-    def __init__(self, *, job_id: str, attempt: int | None = None, from_offset: int = 0) -> None:
-        self._request = job_service_pb2.FollowLogsRequest(job_id=job_id, attempt=attempt, from_offset=from_offset)
+    def __init__(
+        self, *, job_id: str, attempt: int | None = None, from_offset: int = 0, snapshot: bool = False
+    ) -> None:
+        self._request = job_service_pb2.FollowLogsRequest(
+            job_id=job_id, attempt=attempt, from_offset=from_offset, snapshot=snapshot
+        )
         self._end = False
 
     def request(self) -> job_service_pb2.FollowLogsRequest:

@@ -195,10 +195,24 @@ class SyncClient:
         return self._follow(self._jobs.WatchJobs, cursor, on_drop)
 
     def follow_logs(
-        self, job_id: str, *, attempt: int | None = None, from_offset: int = 0, on_drop: OnDrop | None = None
+        self,
+        job_id: str,
+        *,
+        attempt: int | None = None,
+        from_offset: int = 0,
+        snapshot: bool = False,
+        on_drop: OnDrop | None = None,
     ) -> Generator[job_service_pb2.FollowLogsResponse, None, None]:
-        """The output of a job's command as it comes; of the latest attempt unless told otherwise."""
-        cursor = LogsCursor(job_id=job_id, attempt=attempt, from_offset=from_offset)
+        """The output of a job's command as it comes, to the end of the attempt.
+
+        Args:
+            job_id: the job.
+            attempt: of this attempt, which need not have begun; None: of the latest.
+            from_offset: begin at this byte of its output. What is no longer there is left out, which the offsets show.
+            snapshot: only what there is now.
+            on_drop: told of each lost connection and how many seconds pass before the next one.
+        """
+        cursor = LogsCursor(job_id=job_id, attempt=attempt, from_offset=from_offset, snapshot=snapshot)
         return self._follow(self._jobs.FollowLogs, cursor, on_drop)
 
     def explain_job(self, job_id: str) -> job_service_pb2.ExplainJobResponse:

@@ -70,7 +70,7 @@ class Webhooks:
         state: pb.DeliveryState.ValueType = pb.DELIVERY_STATE_UNSPECIFIED,
         from_position: int = 0,
     ) -> int:
-        """Have deliveries made again: these, or those of an endpoint (the dead ones unless told otherwise). How many."""
+        """Have deliveries made again: these, or those of an endpoint (dead ones unless told otherwise); how many."""
         request = pb.ReplayDeliveriesRequest(
             ids=ids, webhook_id=webhook_id, job_id=job_id, state=state, from_position=from_position
         )
@@ -133,7 +133,7 @@ class SyncWebhooks:
         state: pb.DeliveryState.ValueType = pb.DELIVERY_STATE_UNSPECIFIED,
         from_position: int = 0,
     ) -> int:
-        """Have deliveries made again: these, or those of an endpoint (the dead ones unless told otherwise). How many."""
+        """Have deliveries made again: these, or those of an endpoint (dead ones unless told otherwise); how many."""
         request = pb.ReplayDeliveriesRequest(
             ids=ids, webhook_id=webhook_id, job_id=job_id, state=state, from_position=from_position
         )

@@ -149,6 +149,7 @@ class AdminService:
             epoch=head.epoch,
             position=head.position,
             chain_hash=head.hash,
+            read_only_reason=self._store.read_only_reason,
         )
 
 

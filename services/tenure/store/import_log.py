@@ -25,6 +25,7 @@ from tenure.store.export import FORMAT, Progress
 from tenure.store.new_file import sync
 from tenure.store.rebuild import rebuild
 from tenure.store.replay import BrokenStream
+from tenure.store.restore import PARTS, clear
 from tenure.store.sqlite_open import lock_directory
 from tenure.store.sqlite_schema import NAME, BadDatabase, connect_writer, create_schema, read_head
 from tenure.store.store import Head, StoreError
@@ -32,7 +33,6 @@ from tenure.store.store import Head, StoreError
 # Events of one commit.
 COMMIT = 256
 _DRAFT = ".tenure.db.importing"
-_PARTS = ("", "-wal", "-shm", "-journal")
 
 EventRow = tuple[int, int, int, int, int, bytes]
 
@@ -68,15 +68,15 @@ def import_log(lines: Iterable[str], directory: Path, *, log_id: str, progress: 
     lock = lock_directory(directory)
     draft = directory / _DRAFT
     try:
-        if (directory / NAME).exists() or (directory / ANCHOR).exists():
+        if any((directory / name).exists() for name in (ANCHOR, *(f"{NAME}{part}" for part in PARTS))):
             raise BadDatabase(f"{directory} holds a log already: name another directory")
-        _clear(draft)
+        clear(draft)
         head = _drafted(lines, draft, log_id, progress)
         draft.rename(directory / NAME)
         write_anchor(directory, Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash))
     finally:
         with suppress(OSError):
-            _clear(draft)
+            clear(draft)
         lock.release()
     return head
 
@@ -205,8 +205,3 @@ def _commit(connection: apsw.Connection, rows: list[EventRow], running: bytes) -
     running = chain.advance(running, ((p, s, v, time_us, data) for p, s, v, _, time_us, data in rows))
     connection.execute("INSERT INTO commits (position, hash) VALUES (?, ?)", (rows[-1][0], running))
     return running
-
-
-def _clear(draft: Path) -> None:
-    for part in _PARTS:
-        draft.with_name(f"{draft.name}{part}").unlink(missing_ok=True)

@@ -42,6 +42,8 @@ from tenure.store.store import (
     JobView,
     QueueDepth,
     RequestAnswered,
+    StorageFull,
+    StorageReadOnly,
     StoredJob,
     StoreError,
     TokenRow,
@@ -73,6 +75,7 @@ class MemoryStore:
         self._pending: deque[tuple[Unit, asyncio.Future[Committed]]] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._broken = False
+        self.read_only_reason = ""
         self._closed = False
 
     async def commit(self, unit: Unit) -> Committed:
@@ -94,11 +97,13 @@ class MemoryStore:
             try:
                 committed = await self._commit(unit)
             except Exception as error:
-                if isinstance(error, CommitOutcomeUnknown):
-                    self._broken = True
+                self._broken = self._broken or isinstance(error, CommitOutcomeUnknown)
+                if isinstance(error, StorageFull | StorageReadOnly):
+                    self.read_only_reason = str(error)
                 if not future.done():
                     future.set_exception(error)
             else:
+                self.read_only_reason = ""
                 for callback in list(self._listeners.values()):
                     callback(committed.last)
                 if not future.done():

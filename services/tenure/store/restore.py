@@ -26,7 +26,8 @@ from tenure.store.verify import verify
 Progress = Callable[[int, int], None]
 
 _DRAFT = ".tenure.db.restoring"
-_PARTS = ("", "-wal", "-shm", "-journal")
+# A database, and what SQLite keeps beside it.
+PARTS = ("", "-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +60,15 @@ def restore_directory(backup: Path, directory: Path, *, replace: bool, progress:
     draft = directory / _DRAFT
     try:
         before = _before(directory, replace=replace)
-        _clear(draft)
+        clear(draft)
         head = _drafted(backup, draft, progress, before)
-        kept = _put_aside(directory) if (directory / NAME).exists() else None
+        kept = _put_aside(directory)
         draft.rename(directory / NAME)
         # Last: until it is there, the old anchor keeps a server from starting on a directory that is half done.
         write_anchor(directory, Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash))
     finally:
         with suppress(OSError):
-            _clear(draft)
+            clear(draft)
         lock.release()
     lost = 0
     if before.anchor is not None and before.anchor.log_id == head.log_id:
@@ -146,23 +147,29 @@ def _check(backup: Path, draft: Path, progress: Progress) -> None:
         raise BadDatabase(f"{backup} is not whole ({problems[0]}). Nothing was changed: take another backup")
 
 
-def _put_aside(directory: Path) -> Path:
-    """Move the database into a folder of its own; the anchor stays, as it keeps a server from starting meanwhile."""
+def _put_aside(directory: Path) -> Path | None:
+    """Move what there is of a database into a folder of its own; None: there is nothing.
+
+    A write-ahead log without its database too: it would be played into the new one. The anchor stays, as it keeps a
+    server from starting meanwhile.
+    """
+    parts = [path for part in PARTS if (path := directory / f"{NAME}{part}").exists()]
+    if not parts:
+        return None
     number = 1
     while (kept := directory / f"replaced-{number}").exists():
         number += 1
     kept.mkdir(mode=0o700)
     if (directory / ANCHOR).exists():
         (kept / ANCHOR).write_bytes((directory / ANCHOR).read_bytes())
-    for part in _PARTS:
-        path = directory / f"{NAME}{part}"
-        if path.exists():
-            path.rename(kept / path.name)
+    for path in parts:
+        path.rename(kept / path.name)
     sync(kept)
     sync(directory)
     return kept
 
 
-def _clear(draft: Path) -> None:
-    for part in _PARTS:
+def clear(draft: Path) -> None:
+    """Remove a database that is no more than a draft."""
+    for part in PARTS:
         draft.with_name(f"{draft.name}{part}").unlink(missing_ok=True)

@@ -41,6 +41,8 @@ from tenure.store.store import (
     JobPage,
     JobView,
     QueueDepth,
+    StorageFull,
+    StorageReadOnly,
     StoredJob,
     StoreError,
     TokenRow,
@@ -98,6 +100,7 @@ class SqliteStore:
         self.outbox = SqliteOutbox(self._errand, self._read_outbox, SHORT + 1)
         self.outputs = SqliteOutputs(self._errand, self._read_outbox)
         self._closed = False
+        self.read_only_reason = ""
         self._writer.start()
 
     async def commit(self, unit: Unit) -> Committed:
@@ -127,7 +130,10 @@ class SqliteStore:
             if isinstance(item, Work):
                 self._waiting -= item.unit.size
                 if isinstance(result, Committed):
+                    self.read_only_reason = ""
                     self._remember(item.unit, result)
+                elif isinstance(result, StorageFull | StorageReadOnly):
+                    self.read_only_reason = str(result)
         moved = done.head.position != self._head.position
         self._head = done.head
         if moved:

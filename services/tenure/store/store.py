@@ -236,6 +236,8 @@ class Store(Protocol):
 
     engine: str
     """Name of the engine: memory, sqlite, postgresql."""
+    read_only_reason: str
+    """Why the last change was refused, where every other one is too at present; empty: changes are taken."""
 
     @property
     def outbox(self) -> Outbox:

@@ -19,9 +19,10 @@ const WORTH_A_RETRY = new Set([OUT_OF_REACH, 4, 8, 10, 13, 14]);
  * @param {(state: "connecting"|"live"|"waiting"|"paused"|"failed", error?: Error) => void} how.state how it is going
  * @param {(() => Promise<string>)=} how.restart the token is no good any more: read everything again, give a new one
  * @param {string=} how.token to begin after
+ * @param {((message: object) => string)=} how.place where to go on after a message; its resume token, if not given
  * @param {AbortSignal} how.signal the end
  */
-export async function follow({ open, message, state, restart, token = "", signal }) {
+export async function follow({ open, message, state, restart, token = "", place = (each) => each.resumeToken, signal }) {
   let wait_ms = FIRST_WAIT_MS;
   while (!signal.aborted) {
     await seen(signal, state);
@@ -32,8 +33,9 @@ export async function follow({ open, message, state, restart, token = "", signal
       for await (const each of open(token, attempt.signal)) {
         attempt.heard();
         state("live");
-        if (!each.resumeToken) continue; // It has only been agreed to.
-        token = each.resumeToken;
+        const reached = place(each);
+        if (!reached) continue; // It has only been agreed to.
+        token = reached;
         wait_ms = FIRST_WAIT_MS;
         message(each);
       }

@@ -1,60 +1,70 @@
-// The output of a job's command, followed as long as the server has it. Asked for only when somebody wants to see it.
+// The output of a job's attempts, live while the server has it. Asked for only when somebody wants to see it: it is
+// fetched from the worker then.
 
-import { UNIMPLEMENTED, Refused, followLogs } from "./api.js";
+import { UNIMPLEMENTED, followLogs } from "./api.js";
 import { fill, h } from "./dom.js";
-import { isSignedOut } from "./live.js";
+import { bytes } from "./format.js";
+import { follow, isSignedOut } from "./live.js";
 import { said } from "./parts.js";
 import { isFinal } from "./words.js";
 
 const KEPT = 512 * 1024; // Characters; older ones go.
 const TERMINAL = /\u001b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-Z\\-_])/g;
 const MUTE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
+const WAITING = "Waiting for output …";
 const NOT_KEPT = "This server does not keep the output of jobs.";
-let not_kept = false; // Found out once, known for the visit.
 
 export function logsPart(id, signal) {
-  const show_button = h("button", { type: "button", onclick: begin }, "Show output");
+  const which = h("select", { "aria-label": "Attempt", onchange: () => begin(Number(which.value)) });
+  const show_button = h("button", { type: "button", onclick: () => begin(Number(which.value) || 0) }, "Show output");
   const stop_button = h("button", { type: "button", hidden: true, onclick: () => end("Stopped.") }, "Stop");
   const note = h("span", { class: "hint", role: "status" });
   const screen = h("pre", { class: "screen", tabindex: "0", "aria-label": "Output", hidden: true });
-  const element = h("div", { class: "logs" }, h("div", { class: "row" }, show_button, stop_button, note), screen);
-  let job = null;
-  let own = null;
+  const element = h("div", { class: "logs" }, h("div", { class: "row" }, which, show_button, stop_button, note), screen);
+  let latest = 0; // number of the latest attempt
+  let shown = null; // what is shown: {attempt, own, ended, decoder, next}
 
-  async function begin() {
-    own?.abort();
-    own = new AbortController();
-    const mine = own;
-    fill(screen);
+  function begin(attempt, keep = false) {
+    shown?.own.abort();
+    shown = { attempt, own: new AbortController(), ended: false, decoder: new TextDecoder(), next: 0 };
+    if (!keep) fill(screen);
+    note.textContent = WAITING;
     screen.hidden = false;
     show_button.hidden = true;
     stop_button.hidden = false;
-    note.textContent = "Waiting for output …";
-    const decoders = new Map(); // attempt → decoder: a character may come in two pieces
-    let attempt = 0;
-    try {
-      for await (const piece of followLogs(id, {}, own.signal)) {
-        if (!piece.data && !piece.end) continue;
-        note.textContent = "";
-        const number = piece.attempt ?? 0;
-        if (number !== attempt) put(`${attempt ? "\n" : ""}— attempt ${number} —\n`);
-        attempt = number;
-        if (!decoders.has(number)) decoders.set(number, new TextDecoder());
-        put(decoders.get(number).decode(Uint8Array.from(atob(piece.data ?? ""), (each) => each.charCodeAt(0)), { stream: true }));
-        if (piece.end) note.textContent = `End of attempt ${number}.`;
-      }
-      if (!mine.signal.aborted) end(attempt ? "That is all." : "There is no output.");
-    } catch (error) {
-      if (mine.signal.aborted) return;
-      not_kept = error instanceof Refused && error.code === UNIMPLEMENTED;
-      end(not_kept ? NOT_KEPT : isSignedOut(error) ? "Sign in again to see it." : said(error));
-      if (!attempt) screen.hidden = true;
-      show_button.hidden = not_kept;
+    const mine = shown;
+    follow({
+      open: (token, each) => followLogs(id, { attempt: attempt || undefined, fromOffset: token }, each),
+      place: (piece) => (piece.offset === undefined ? "" : String(Number(piece.offset) + size(piece))),
+      message: (piece) => mine === shown && take(piece),
+      state: (state, error) => mine === shown && going(state, error),
+      signal: AbortSignal.any([signal, mine.own.signal]),
+    });
+  }
+
+  function take(piece) {
+    shown.attempt = piece.attempt || shown.attempt;
+    const offset = Number(piece.offset);
+    if (size(piece)) {
+      note.textContent = "";
+      if (offset > shown.next) put(`… ${bytes(offset - shown.next)} are not kept …\n`);
+      shown.next = offset + size(piece);
+      put(shown.decoder.decode(Uint8Array.from(atob(piece.data), (each) => each.charCodeAt(0)), { stream: true }));
     }
+    if (piece.end) end(shown.next ? `End of attempt ${shown.attempt}.` : "There is no output.");
+  }
+
+  function going(state, error) {
+    if (state === "waiting") note.textContent = "Reconnecting …";
+    if (state !== "failed") return;
+    const not_kept = error.code === UNIMPLEMENTED;
+    end(not_kept ? NOT_KEPT : isSignedOut(error) ? "Sign in again to see it." : said(error));
+    screen.hidden = !screen.textContent;
   }
 
   function end(text) {
-    own?.abort();
+    shown.own.abort();
+    shown.ended = true;
     note.textContent = text;
     stop_button.hidden = true;
     show_button.hidden = false;
@@ -67,14 +77,30 @@ export function logsPart(id, signal) {
     if (at_end) screen.scrollTop = screen.scrollHeight;
   }
 
-  function show(other) {
-    job = other;
-    if (not_kept) {
-      show_button.hidden = true;
-      note.textContent = NOT_KEPT;
-    } else if (!own) note.textContent = job.attempts?.length || isFinal(job.status) ? "" : "Its command has not started.";
+  function show(job) {
+    const newest = job.status.attempt ?? 0;
+    const kept = job.status.resolvedSupport?.logs !== false;
+    if (newest !== latest) {
+      const numbers = (job.attempts ?? []).map(({ number }) => number).toReversed();
+      fill(which, numbers.map((number) => h("option", { value: number }, `Attempt ${number}${number === newest ? ", the latest" : ""}`)));
+    }
+    which.hidden = newest < 2;
+    const was_latest = shown?.attempt === latest;
+    latest = newest;
+    show_button.disabled = !newest || !kept;
+    if (!shown) note.textContent = kept ? (newest ? "" : isFinal(job.status) ? "It never ran." : "It has not run yet.") : "Its queue does not keep output.";
+    // Whoever saw the latest attempt to its end sees the next one too.
+    if (!shown?.ended || !was_latest || newest <= shown.attempt) return;
+    put(`\n— attempt ${newest} —\n`);
+    begin(newest, true);
   }
 
-  signal.addEventListener("abort", () => own?.abort());
+  signal.addEventListener("abort", () => shown?.own.abort());
   return { element, show };
+}
+
+/** How many bytes a piece has; base64 has four characters for three. */
+function size({ data }) {
+  if (!data) return 0;
+  return (data.length / 4) * 3 - (data.endsWith("==") ? 2 : data.endsWith("=") ? 1 : 0);
 }
