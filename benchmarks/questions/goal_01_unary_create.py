@@ -8,7 +8,7 @@ from benchmarks.rig.figures import Answer, Claim, Sample, ratios
 from benchmarks.rig.processes import Server, bare, tenure
 
 IN_FLIGHT = 64
-SECONDS = 3.0
+SECONDS = 2.0
 
 
 async def ask(bench: Bench) -> Answer:

@@ -11,7 +11,7 @@ from benchmarks.rig.raw_sqlite import RawLog
 
 ITEMS = 100
 BULK_IN_FLIGHT = 8
-SECONDS = 3.0
+SECONDS = 2.0
 
 
 async def ask(bench: Bench) -> Answer:

@@ -16,7 +16,7 @@ from tenure.runtime.ids import Uuid7Ids
 from tenure.store.store import Append, Unit
 
 TOGETHER = 64
-SECONDS = 1.5
+SECONDS = 1.0
 
 
 async def ask(bench: Bench) -> Answer:

@@ -40,7 +40,7 @@ async def ask(bench: Bench) -> Answer:
 
             return measure
 
-        one, bulk = bench.size(4_000, 100), bench.size(16_000, 400)
+        one, bulk = bench.size(2_000, 100), bench.size(8_000, 400)
         how = f"{SLOTS} slots each, {{}} workers on connections of their own; "
         single = how + f"one job a call, {PRODUCERS} calls in flight"
         batched = how + f"{ITEMS} jobs a call, {BULK_IN_FLIGHT} calls in flight"
@@ -70,7 +70,7 @@ async def _peer(stack: AsyncExitStack, peer: Server, bench: Bench) -> Case:
     body = specification().SerializeToString()
     producers = await stack.enter_async_context(beanstalk.connections(peer, PRODUCERS))
     put = beanstalk.putting(producers, body)
-    jobs = bench.size(6_000, 100)
+    jobs = bench.size(4_000, 100)
 
     async def measure() -> Sample:
         async with beanstalk.consuming(peer, 10) as consumers:

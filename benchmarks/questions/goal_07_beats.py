@@ -13,7 +13,7 @@ from benchmarks.rig.figures import Answer, Claim, Sample, ratios
 from benchmarks.rig.machine import Mark
 from benchmarks.rig.processes import Server, bare, tenure
 
-SECONDS = 3.0
+SECONDS = 1.5
 
 
 async def ask(bench: Bench) -> Answer:

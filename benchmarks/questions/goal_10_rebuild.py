@@ -16,7 +16,7 @@ from tenure.store.sqlite_schema import NAME
 
 async def ask(bench: Bench) -> Answer:
     """`Store.rebuild` of a log of whole lives beside reading each event and parsing its message."""
-    jobs = bench.size(25_000, 1_000)
+    jobs = bench.size(10_000, 1_000)
     async with bench.scratch() as folder:
         data = folder / "data"
         await fill(data, jobs)

@@ -20,8 +20,8 @@ FEW = 1_000
 
 async def ask(bench: Bench) -> Answer:
     """Whole lives, and the first page of BrowseJobs, beside few and beside many finished jobs."""
-    many = bench.size(100_000, 2_000)
-    lives = bench.size(8_000, 200)
+    many = bench.size(50_000, 2_000)
+    lives = bench.size(5_000, 200)
     async with bench.scratch() as folder:
         await fill(folder / "few" / "data", FEW)
         await fill(folder / "many" / "data", many)

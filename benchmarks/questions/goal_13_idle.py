@@ -18,7 +18,7 @@ from tenure.v1 import worker_service_pb2 as pb
 from tenure.v1 import worker_service_pb2_grpc
 
 BEAT_S = 30.0
-WATCHED_S = 6.0
+WATCHED_S = 4.0
 # The first seconds still hold what connecting has left to do.
 SETTLE_S = 4.0
 

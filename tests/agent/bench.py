@@ -60,6 +60,7 @@ class Bench:
 
     def start(self, *, slots: int = 1, worker_id: str = "w1", token: str | None = "secret") -> Worker:
         """A worker that connects now."""
+        transport = GrpcTransport(address=f"127.0.0.1:{self.server.port}", token=lambda: token)
         worker = Worker(
             identity=WorkerIdentity(
                 worker_id=worker_id,
@@ -68,7 +69,8 @@ class Bench:
                 slots=slots,
                 allowed_roots=self.allowed_roots,
             ),
-            transport=GrpcTransport(address=f"127.0.0.1:{self.server.port}", token=lambda: token),
+            transport=transport,
+            shipping=transport,
             clock=self.clock,
             random=self.random,
             runner=LocalRunner(clock=self.clock, offload=self.offload, path=PATH),

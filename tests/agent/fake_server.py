@@ -146,6 +146,9 @@ class Session:
         item = pb.Stop.Item(lease_id=lease_id, reason=reason, grace=span(grace_s))
         await self.send(stop=pb.Stop(items=[item]))
 
+    async def follow(self, *lease_ids: str) -> None:
+        await self.send(follow_output=pb.FollowOutput(lease_ids=lease_ids))
+
     async def revoke(self, lease_id: str = "lease-1") -> None:
         await self.stop(lease_id, pb.STOP_REASON_LEASE_REVOKED)
 
@@ -200,6 +203,65 @@ class Session:
             await self.send(heartbeat_ack=pb.HeartbeatAck(items=[item for item in items if item is not None]))
 
 
+class Shipment:
+    """One call of ShipLogs, as the test sees it.
+
+    Attributes:
+        pieces: what has come, without the first message.
+        reading: while it is clear, nothing more is read.
+        over: set it, and the call ends.
+    """
+
+    def __init__(self, lease_id: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self.lease_id = lease_id
+        self.pieces: list[pb.ShipLogsRequest] = []
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.over = asyncio.Event()
+        self.gone = asyncio.Event()
+        self._context = context
+        self._news = asyncio.Event()
+
+    async def begin(self, from_offset: int = 0) -> None:
+        await self._context.write(pb.ShipLogsResponse(lease_id=self.lease_id, from_offset=from_offset))
+
+    async def stop(self) -> None:
+        await self._context.write(pb.ShipLogsResponse(lease_id=self.lease_id, stop=True))
+
+    def data(self) -> bytes:
+        return b"".join(piece.data for piece in self.pieces)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition on what has come."""
+        async with asyncio.timeout(WAIT_S):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+    async def end(self) -> pb.ShipLogsRequest:
+        """The message that says that nothing more comes."""
+        await self.until(lambda: self.pieces and self.pieces[-1].end)
+        return self.pieces[-1]
+
+    async def run(self, requests: AsyncIterator[pb.ShipLogsRequest]) -> None:
+        reader = asyncio.ensure_future(self._read(requests))
+        over = asyncio.ensure_future(self.over.wait())
+        try:
+            await asyncio.wait((reader, over), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.gone.set()
+            reader.cancel()
+            over.cancel()
+            await asyncio.gather(reader, over, return_exceptions=True)
+
+    async def _read(self, requests: AsyncIterator[pb.ShipLogsRequest]) -> None:
+        await self.reading.wait()
+        async for piece in requests:
+            self.pieces.append(piece)
+            self._news.set()
+            await self.reading.wait()
+
+
 class FakeServer(worker_service_pb2_grpc.WorkerServiceServicer):
     """Takes streams and hands them to the test.
 
@@ -217,6 +279,7 @@ class FakeServer(worker_service_pb2_grpc.WorkerServiceServicer):
         self.port = 0
         self.metadata: list[dict[str, str | bytes]] = []
         self._arrived: asyncio.Queue[Session] = asyncio.Queue()
+        self._shipments: asyncio.Queue[Shipment] = asyncio.Queue()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -241,6 +304,15 @@ class FakeServer(worker_service_pb2_grpc.WorkerServiceServicer):
         """No stream waits to be looked at."""
         return self._arrived.empty()
 
+    async def shipment(self) -> Shipment:
+        """The next call that brings output."""
+        async with asyncio.timeout(WAIT_S):
+            return await self._shipments.get()
+
+    def no_shipment(self) -> bool:
+        """No call that brings output waits to be looked at."""
+        return self._shipments.empty()
+
     def answer_beat(self, beat: pb.Beat) -> pb.HeartbeatAck.Item | None:
         if self.silent:
             return None
@@ -257,8 +329,11 @@ class FakeServer(worker_service_pb2_grpc.WorkerServiceServicer):
         self._arrived.put_nowait(session)
         await session.run(request_iterator)
 
-    def ShipLogs(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
-        raise AssertionError
+    async def ShipLogs(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        requests = aiter(request_iterator)
+        shipment = Shipment((await anext(requests)).lease_id, context)
+        self._shipments.put_nowait(shipment)
+        await shipment.run(requests)
 
     def BrowseWorkers(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise AssertionError

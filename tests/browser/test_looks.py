@@ -145,7 +145,11 @@ async def test_the_policy_is_strict_and_kept(visitor: Visitor) -> None:
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     await visitor.page.evaluate(
-        "() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s); }"
+        """() => {
+          const inline = document.createElement('script');
+          inline.textContent = 'window.ran = 1';
+          document.body.append(inline);
+        }"""
     )
     assert await visitor.page.evaluate("window.ran === undefined")
     assert any("Content Security Policy" in each for each in visitor.complaints)
@@ -169,7 +173,7 @@ FOCUSED = """() => {
   return [label.trim(), getComputedStyle(it).outlineStyle !== 'none'];
 }"""
 
-NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, select, textarea, [role=tab], progress, meter')]
+NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, select, textarea, progress, meter')]
   .filter(it => it.checkVisibility())
   .filter(it => !(it.labels?.length || it.getAttribute('aria-label') || it.textContent.trim() || it.title))
   .map(it => it.outerHTML)"""

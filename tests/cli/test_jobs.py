@@ -163,15 +163,6 @@ async def test_what_the_server_has_not_built_is_said_plainly(server: ScriptedSer
         assert result.err == "tenure: refused (NOT_IMPLEMENTED): FollowLogs is not built yet\n"
 
 
-async def test_output_goes_to_a_pipe_as_it_is(server: ScriptedServer, tenure: Tenure) -> None:
-    pieces = [
-        job_service_pb2.FollowLogsResponse(data=b"a\xc3", attempt=1),
-        job_service_pb2.FollowLogsResponse(data=b"\xbc\n", offset=2, attempt=1, end=True),
-    ]
-    server.streams("FollowLogs", pieces)
-    assert (await tenure("jobs", "logs", "a", "--attempt", "1")).out == "aü\n"
-
-
 async def test_explain(server: ScriptedServer, tenure: Tenure) -> None:
     now_us = time.time_ns() // 1000
     answer = job_service_pb2.ExplainJobResponse(

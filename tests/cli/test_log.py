@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,8 +10,10 @@ import apsw
 import pytest
 from typer.testing import CliRunner
 
+from tenure.cli import log, session
 from tenure.cli.local_token import write_pointer
 from tenure.cli.main import app
+from tenure.cli.serve import serve
 from tenure.v1 import admin_service_pb2 as pb
 from tests.cli.conftest import Tenure
 from tests.client.scripted import ScriptedServer
@@ -188,6 +191,28 @@ async def test_a_server_that_does_not_answer(tenure: Tenure) -> None:
     result = await tenure("log", "verify", address="127.0.0.1:1")
     assert result.code == 3
     assert "--store sqlite:///DIR" in result.err
+
+
+async def test_without_a_server_the_directory_that_serve_has_by_default_is_opened(
+    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(session, "DEFAULT_SERVER", "127.0.0.1:1")
+    monkeypatch.setattr(log, "DEFAULT_SERVER", "127.0.0.1:1")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for command in ("verify", "state"):
+        assert (await beside("log", command))[0] == 3
+    (tmp_path / "here" / "tenure-data").symlink_to(data)
+    code, out, err = await beside("log", "verify")
+    assert (code, out.startswith("verified: 5 events")) == (0, True)
+    assert err == "tenure: nothing listens at 127.0.0.1:1: opening tenure-data here\n"
+    assert "position   5\n" in (await beside("log", "state"))[1]
+    # A server that was named is meant.
+    assert (await beside("--server", "127.0.0.1:1", "log", "verify"))[0] == 3
+
+
+def test_serve_has_that_directory_by_default() -> None:
+    assert inspect.signature(serve).parameters["store"].default == log.DEFAULT_STORE
 
 
 def test_an_anchor_is_not_for_servers() -> None:

@@ -20,6 +20,7 @@ from tenure.v1 import (
     event_service_pb2_grpc,
     job_service_pb2_grpc,
     queue_service_pb2_grpc,
+    webhook_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
 
@@ -130,6 +131,14 @@ _UNARY = {
     queue_service_pb2_grpc.QueueServiceServicer: ("UpsertQueues", "BrowseQueues", "PauseQueues"),
     worker_service_pb2_grpc.WorkerServiceServicer: ("BrowseWorkers", "DrainWorkers"),
     event_service_pb2_grpc.EventServiceServicer: (),
+    webhook_service_pb2_grpc.WebhookServiceServicer: (
+        "UpsertWebhooks",
+        "BrowseWebhooks",
+        "DeleteWebhooks",
+        "RotateWebhookSecret",
+        "BrowseDeliveries",
+        "ReplayDeliveries",
+    ),
     admin_service_pb2_grpc.AdminServiceServicer: (
         "CreateToken",
         "BrowseTokens",
@@ -182,6 +191,9 @@ async def serving(script: ScriptedServer) -> AsyncIterator[ScriptedServer]:
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(
         _servicer(admin_service_pb2_grpc.AdminServiceServicer, script), server
+    )
+    webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(
+        _servicer(webhook_service_pb2_grpc.WebhookServiceServicer, script), server
     )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -10,8 +10,7 @@ from contextlib import aclosing
 import grpc
 import pytest
 
-from tenure.client import Client, RetryPolicy, TenureError
-from tenure.client import client as client_module
+from tenure.client import Client, RetryPolicy, TenureError, calls
 from tenure.events.v1 import event_pb2
 from tenure.v1 import event_service_pb2, job_pb2, job_service_pb2, queue_service_pb2, worker_service_pb2
 from tests.client.scripted import CountingIds, FakeClock, Refusal, ScriptedServer, Silence
@@ -270,7 +269,7 @@ async def test_a_watch_that_was_connected_is_patient(server: ScriptedServer, cli
 async def test_silence_is_a_lost_connection(
     server: ScriptedServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "SILENCE_S", 0.1)
+    monkeypatch.setattr(calls, "SILENCE_S", 0.1)
     server.streams("WatchJobs", [mark("t1"), Silence()], [change("a", 2), Silence()])
     assert await watched(client, 2) == ["mark", "a+2"]
     assert server.asked["WatchJobs"][1].resume_token == "t1"
@@ -326,7 +325,7 @@ async def test_a_limit_counts_over_connections(server: ScriptedServer, client: C
 async def test_a_quiet_follower_connects_again_without_giving_up(
     server: ScriptedServer, client: Client, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "SILENCE_S", 0.02)
+    monkeypatch.setattr(calls, "SILENCE_S", 0.02)
     server.streams("ReadEvents", *([[Silence()]] * 8), [events(1), Silence()])
     async with aclosing(client.read_events(follow=True)) as found:
         assert (await anext(found)).position == 1

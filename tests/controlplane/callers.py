@@ -15,6 +15,7 @@ from tenure.v1 import (
     event_service_pb2_grpc,
     job_service_pb2_grpc,
     queue_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 from tests.controlplane.hosted import PATIENCE_S, Refusal, refusal_of
 
@@ -27,6 +28,7 @@ class Caller:
         self.jobs = job_service_pb2_grpc.JobServiceStub(channel)
         self.queues = queue_service_pb2_grpc.QueueServiceStub(channel)
         self.log = event_service_pb2_grpc.EventServiceStub(channel)
+        self.webhooks = webhook_service_pb2_grpc.WebhookServiceStub(channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(channel)
 
     async def ask(self, rpc: Any, request: Any) -> Any:

@@ -23,6 +23,7 @@ from tenure.v1 import (
     event_service_pb2,
     job_service_pb2,
     queue_service_pb2,
+    webhook_service_pb2,
     worker_service_pb2,
 )
 from tests.fakes import FakeClock, SequenceIds
@@ -31,9 +32,10 @@ JOBS = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKERS = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 QUEUES = queue_service_pb2.DESCRIPTOR.services_by_name["QueueService"]
 EVENTS = event_service_pb2.DESCRIPTOR.services_by_name["EventService"]
+WEBHOOKS = webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"]
 ADMIN = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
 
-OURS = (JOBS, WORKERS, QUEUES, EVENTS, ADMIN)
+OURS = (JOBS, WORKERS, QUEUES, WEBHOOKS, EVENTS, ADMIN)
 PATIENCE_S = 20.0
 
 

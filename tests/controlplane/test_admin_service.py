@@ -104,6 +104,10 @@ async def test_the_store_is_shown(server: RunningServer, admin: Caller) -> None:
         head.position,
     )
     assert shown.chain_hash == head.hash
+    assert shown.read_only_reason == ""
+    server.plane.store.read_only_reason = "the disk is full"
+    shown = await admin.ask(admin.admin.RetrieveStore, pb.RetrieveStoreRequest())
+    assert shown.read_only_reason == "the disk is full"
 
 
 async def create(caller: Caller, count: int = 1) -> list[str]:

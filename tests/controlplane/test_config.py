@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from tenure.controlplane.catalogue import EXAMPLE_APPLICATION
 from tenure.controlplane.config import ConfigError, Configuration, parse_config, parse_span, read_config
 from tenure.controlplane.pipeline import Limits
+from tenure.controlplane.webhooks.announcing import WebhookSettings
+from tenure.controlplane.webhooks.schedule import Schedule
+from tenure.controlplane.webhooks.targets import TargetRules
 from tenure.domain import events as e
 
 WHOLE = """
@@ -24,6 +28,16 @@ retry_initial = 1.5
 [limits]
 first_message = "2s"
 calls = 50
+
+[webhooks]
+allow_http = true
+allow_networks = ["10.1.0.0/16", "::1"]
+ports = [8080, 443]
+max_attempts = 3
+max_age = "1h"
+retry_initial = "1s"
+retry_maximum = "1m"
+keep = "2d"
 
 [queues.default]
 
@@ -67,6 +81,21 @@ def test_everything_can_be_said() -> None:
     (application,) = read.applications
     assert (application.name, application.arguments, application.queue) == ("train", ("-m", "train"), "gpu")
     assert read.limits(Limits(streams=7)) == Limits(first_message_s=2.0, calls=50, streams=7)
+    assert read.webhooks == WebhookSettings(
+        targets=TargetRules(
+            allow_http=True,
+            networks=(ip_network("10.1.0.0/16"), ip_network("::1/128")),
+            ports=frozenset({443, 8080}),
+        ),
+        schedule=Schedule(
+            initial_us=1_000_000,
+            maximum_us=60_000_000,
+            max_attempts=3,
+            max_age_us=3_600_000_000,
+            keep_us=172_800_000_000,
+        ),
+    )
+    assert parse_config('webhooks.ports = "any"').webhooks.targets.ports is None
 
 
 def test_without_a_file_there_is_the_example() -> None:
@@ -121,6 +150,10 @@ def test_an_application_of_the_file_wins_over_the_example() -> None:
         ),
         ("[defaults]\nmax_failures = 0", "t.toml: [defaults] max_failures: Input should be greater than or equal to 1"),
         ("[defaults]\nheartbeat_interval = '1ms'", "t.toml: [defaults] heartbeat_interval: Input should be greater"),
+        ("[webhooks]\nports = []", 't.toml: [webhooks] ports: write a list of ports such as [443, 8443], or "any"'),
+        ("[webhooks]\nports = [true]", "t.toml: [webhooks] ports: write a list of ports"),
+        ("[webhooks]\nallow_networks = ['10.0.0.1/8']", "t.toml: [webhooks] allow_networks[0]: write a network"),
+        ("[webhooks]\nmax_attempts = 0", "t.toml: [webhooks] max_attempts: Input should be greater"),
         ("[limits]\ncalls = 'many'", "t.toml: [limits] calls: Input should be a valid integer"),
         ("a = ]", "t.toml: Invalid value (at line 1, column 5)"),
     ],

@@ -19,14 +19,18 @@ def test_what_gathers_leaves_as_one_message_of_each_kind() -> None:
         box.accepted(pb.AcceptAck.Item(lease_id=name))
         box.deadline(pb.DeadlineChanged.Item(lease_id=name))
         box.assign(pb.Assignment(lease_id=name), 100)
+        box.follow(name)
+        box.follow(name)
     box.direct(pb.ConnectResponse(welcome=pb.Welcome()))
-    assert len(box) == 1 + 6 * 2 + 1
+    assert len(box) == 1 + 7 * 2 + 1
     messages = box.take()
     assert kinds(messages) == [
         "welcome", "assignments", "accept_ack", "heartbeat_ack", "report_ack", "deadline_changed", "stop",
+        "follow_output",
     ]  # fmt: skip
     assert [item.lease_id for item in messages[1].assignments.items] == ["a", "b"]
     assert [item.lease_id for item in messages[3].heartbeat_ack.items] == ["a", "b"]
+    assert list(messages[7].follow_output.lease_ids) == ["a", "b"]
     assert (len(box), box.take()) == (0, [])
 
 

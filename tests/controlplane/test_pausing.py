@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tenure.domain import events as e
 from tenure.store.memory import MemoryStore
+from tests.controlplane.disks import SlowDisk
 from tests.controlplane.fleet import FakeWorker, Plane, failed
 
 
@@ -69,17 +68,6 @@ async def test_a_pause_outlives_the_server() -> None:
         await plane.create()
         await plane.settle()
         assert worker.assignments == []
-
-
-class SlowDisk:
-    """A disk that is held up while `open` is clear."""
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def flush(self, events: int) -> None:
-        await self.open.wait()
 
 
 async def test_what_was_being_given_out_is_waited_for() -> None:

@@ -34,6 +34,7 @@ def sync(phase: str, *rules: dict[str, object]) -> dict[str, object]:
 
 
 INVALID, UNSUPPORTED = Reason.INVALID_FIELD, Reason.UNSUPPORTED_FIELD
+FORBIDDEN = Reason.WEBHOOK_TARGET_FORBIDDEN
 UNKNOWN_PRODUCT: dict[str, object] = {"command": "x", "product": {"id": "a", "category": "b", "provider": "c"}}
 
 # What it is, the specification as JSON, the reason, the path of the field.
@@ -42,6 +43,9 @@ BAD: list[tuple[str, dict[str, object], Reason, str]] = [
     ("ssh", {"command": "x", "sshEnabled": True}, UNSUPPORTED, "ssh_enabled"),
     ("restart", {"command": "x", "restartOnExit": True}, UNSUPPORTED, "restart_on_exit"),
     ("resources", {"command": "x", "resources": [{}]}, UNSUPPORTED, "resources"),
+    ("webhook inside", {"command": "x", "webhook": "https://127.0.0.1/"}, FORBIDDEN, "webhook"),
+    ("webhook without TLS", {"command": "x", "webhook": "http://example.org/"}, FORBIDDEN, "webhook"),
+    ("webhook that is no URL", {"command": "x", "webhook": "example.org"}, INVALID, "webhook"),
     ("no command", {}, INVALID, "command"),
     ("unknown application", {"application": {"name": "a", "version": "1"}}, Reason.APPLICATION_UNKNOWN, "application"),
     ("unknown product", UNKNOWN_PRODUCT, Reason.PRODUCT_NOT_FOUND, "product"),

@@ -59,8 +59,9 @@ async def test_nothing_of_a_unit_is_there_when_the_disk_is_full() -> None:
     disk.failure = StorageFull("full")
     with pytest.raises(StorageFull):
         await add_jobs(store, "a")
-    assert store.head().position == 0
+    assert (store.head().position, store.read_only_reason) == (0, "full")
     await add_jobs(store, "a")
+    assert store.read_only_reason == ""
 
 
 async def test_no_commit_is_taken_after_one_whose_outcome_is_unknown() -> None:

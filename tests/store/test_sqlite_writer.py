@@ -46,8 +46,10 @@ async def test_a_full_disk_stops_writing_and_not_reading(tmp_path: Path) -> None
         assert (await load(store, "before")).job.id == "before"
         assert await store.load_jobs(["big"]) == {}
         assert store.head().position == 1
+        assert store.read_only_reason == "the disk is full"
         await pragma(store, "max_page_count", pages + 1_000)
         await put(store, big)
+        assert store.read_only_reason == ""
         assert store.head().position == 2
         assert [report async for report in store.verify()][-1].ok
 

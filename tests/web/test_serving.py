@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tenure.web import reading, serving
-from tenure.web.failures import native
+from tenure.web.failures import Unacceptable, native
 from tenure.web.serving import CannotServe, address_of, bind
 
 PATIENCE_S = 20.0
@@ -31,7 +31,7 @@ async def hello(request: Request) -> Response:
 async def echo(request: Request) -> Response:
     try:
         return Response(await reading.read_body(request))
-    except reading.Unacceptable as refused:
+    except Unacceptable as refused:
         return native(refused)
 
 
@@ -39,6 +39,7 @@ async def endless(request: Request) -> Response:
     async def pieces() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 65536
+            await asyncio.sleep(0)
 
     return StreamingResponse(pieces())
 

@@ -1,11 +1,13 @@
 """`tenure log`: is the log whole, how is it, and copies of it.
 
 A running server keeps its log to itself, so it is asked; the data directory of a stopped one is opened here. With
-`--store` the directory decides which of the two it is: when a server has it, that server is found and asked.
+`--store` the directory decides which of the two it is: when a server has it, that server is found and asked. Without,
+the server is asked; where none is named and none listens, the directory that `tenure serve` has by default is opened.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +26,12 @@ from tenure.cli.session import DEFAULT_SERVER, Options, Output, Session, open_se
 from tenure.cli.text import clean, size
 from tenure.store.lock import StoreLocked
 from tenure.store.offline import accept_log, backup_directory, head_of_directory, rebuild_directory, verify_directory
+from tenure.store.open import directory_of
+from tenure.store.sqlite_schema import NAME
 from tenure.v1 import admin_service_pb2
+
+# Of `tenure serve`.
+DEFAULT_STORE = "sqlite:tenure-data"
 
 app = typer.Typer(
     name="log",
@@ -59,8 +66,11 @@ def _verify(
     if write_anchor and store is None:
         raise Problem("--write-anchor is for the log of a stopped server: give its --store")
     if store is None:
-        _verify_by_server(options)
-        return
+        try:
+            _verify_by_server(options)
+            return
+        except Problem as problem:
+            store = _left_here(options, problem)
     directory = data_directory(store)
     with refusals():
         try:
@@ -104,29 +114,32 @@ def _tell_problems(problems: list[str]) -> None:
 
 def _state(options: Options, store: OptionalStore = None) -> None:
     """Show what log it is and how far it reaches: its id, its epoch, its last position and the hash of its chain."""
-    if store is not None:
-        directory = data_directory(store)
-        with refusals():
-            try:
-                head = head_of_directory(directory)
-            except StoreLocked as locked:
-                options = _holder(directory, options, locked)
-            else:
-                state = admin_service_pb2.RetrieveStoreResponse(
-                    engine="sqlite",
-                    log_id=head.log_id,
-                    epoch=head.epoch,
-                    position=head.position,
-                    chain_hash=head.hash,
-                )
-                with open_session(options) as session:
-                    _show_state(session, state)
-                return
-    with _asking(options) as session:
-        _show_state(session, session.client.admin.retrieve_store())
+    if store is None:
+        try:
+            _state_by_server(options)
+            return
+        except Problem as problem:
+            store = _left_here(options, problem)
+    directory = data_directory(store)
+    with refusals():
+        try:
+            head = head_of_directory(directory)
+        except StoreLocked as locked:
+            _state_by_server(_holder(directory, options, locked))
+            return
+    state = admin_service_pb2.RetrieveStoreResponse(
+        engine="sqlite", log_id=head.log_id, epoch=head.epoch, position=head.position, chain_hash=head.hash
+    )
+    with open_session(options) as session:
+        _show_state(session, state)
 
 
 app.command("state")(options_command(_state))
+
+
+def _state_by_server(options: Options) -> None:
+    with _asking(options) as session:
+        _show_state(session, session.client.admin.retrieve_store())
 
 
 def _show_state(session: Session, state: admin_service_pb2.RetrieveStoreResponse) -> None:
@@ -219,6 +232,21 @@ def _asking(options: Options) -> Iterator[Session]:
         raise Problem(
             problem.message, details=problem.details, hints=(*problem.hints, hint), exit_code=problem.exit_code
         ) from None
+
+
+def _left_here(options: Options, problem: Problem) -> str:
+    """The store that `tenure serve` has by default, where nobody named a server and none listens.
+
+    Raises:
+        Problem: the given one; it is something else, or there is no such store here.
+    """
+    if problem.exit_code != EXIT_UNREACHABLE or options.server is not None:
+        raise problem
+    directory = directory_of(DEFAULT_STORE)
+    if not (directory / NAME).is_file():
+        raise problem
+    sys.stderr.write(f"tenure: nothing listens at {DEFAULT_SERVER}: opening {directory} here\n")
+    return DEFAULT_STORE
 
 
 def _holder(directory: Path, options: Options, locked: StoreLocked) -> Options:

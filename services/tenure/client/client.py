@@ -10,19 +10,19 @@ A stream that is left early is to be closed, as `aclosing` does: the server serv
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from typing import Self, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from typing import Self
 
 import grpc
 from grpc_health.v1 import health_pb2
 
 from tenure.client import channel as channels
 from tenure.client.admin import Admin
-from tenure.client.errors import TenureError, from_rpc_error
-from tenure.client.resume import Cursor, EventsCursor, LogsCursor, WatchCursor
-from tenure.client.retry import Backoff, RetryPolicy, StreamBackoff, broken_off
+from tenure.client.calls import Calls, OnDrop
+from tenure.client.errors import from_rpc_error
+from tenure.client.resume import EventsCursor, LogsCursor, WatchCursor
+from tenure.client.retry import RetryPolicy
 from tenure.client.webhooks import Webhooks
 from tenure.events.v1 import event_pb2
 from tenure.runtime.clock import Clock, SystemClock
@@ -38,15 +38,6 @@ from tenure.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
-
-RequestT = TypeVar("RequestT")
-ResponseT = TypeVar("ResponseT")
-ItemT = TypeVar("ItemT")
-
-# A server says something on a watch at least every 10 s: this long without a word, it or the way to it is gone.
-SILENCE_S = 35.0
-
-OnDrop = Callable[[TenureError, float], None]
 
 
 class Client:
@@ -83,18 +74,20 @@ class Client:
             jitter: source of randomness for waits; the machine's where left out.
         """
         self._channel = channel if channel is not None else channels.open_aio(target, tls_ca)
-        self._metadata = channels.call_metadata(token)
-        self._timeout_s = timeout_s
-        self._retry = retry or RetryPolicy()
-        self._clock = clock or SystemClock()
         self._ids = ids or Uuid7Ids()
-        self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._calls = Calls(
+            metadata=channels.call_metadata(token),
+            timeout_s=timeout_s,
+            retry=retry or RetryPolicy(),
+            clock=clock or SystemClock(),
+            jitter=jitter or random.Random(),  # noqa: S311 - spreads retries, guards nothing
+        )
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self._queues = queue_service_pb2_grpc.QueueServiceStub(self._channel)
         self._workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
         self._events = event_service_pb2_grpc.EventServiceStub(self._channel)
-        self.admin = Admin(self._channel, self._call, self._ids)
-        self.webhooks = Webhooks(self._channel, self._call)
+        self.admin = Admin(self._channel, self._calls.unary, self._ids)
+        self.webhooks = Webhooks(self._channel, self._calls.unary)
         self._check_health = self._channel.unary_unary(
             channels.HEALTH_CHECK,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -126,12 +119,12 @@ class Client:
             request_id=request_id or self._ids.new(),
             validate_only=validate_only,
         )
-        return await self._call(self._jobs.CreateJobs, request, request_id=request.request_id)
+        return await self._calls.unary(self._jobs.CreateJobs, request, request_id=request.request_id)
 
     async def retrieve_job(self, job_id: str, *, flags: job_service_pb2.JobFlags | None = None) -> job_pb2.Job:
         """One job with its updates and attempts."""
         request = job_service_pb2.RetrieveJobRequest(id=job_id, flags=flags)
-        return (await self._call(self._jobs.RetrieveJob, request)).job
+        return (await self._calls.unary(self._jobs.RetrieveJob, request)).job
 
     async def browse_jobs(
         self,
@@ -146,7 +139,7 @@ class Client:
             flags=flags, page_size=page_size, sort_by=sort_by, sort_direction=sort_direction
         )
         while True:
-            page = await self._call(self._jobs.BrowseJobs, request)
+            page = await self._calls.unary(self._jobs.BrowseJobs, request)
             for job in page.jobs:
                 yield job
             if not page.next_page_token:
@@ -164,14 +157,14 @@ class Client:
         request = job_service_pb2.ExtendJobsRequest(
             items=items, request_id=request_id or self._ids.new(), validate_only=validate_only
         )
-        return await self._call(self._jobs.ExtendJobs, request, request_id=request.request_id)
+        return await self._calls.unary(self._jobs.ExtendJobs, request, request_id=request.request_id)
 
     async def terminate_jobs(
         self, items: Iterable[job_service_pb2.TerminateJobsRequest.Item], *, request_id: str = ""
     ) -> job_service_pb2.TerminateJobsResponse:
         """End jobs early, all or none; ending one that has ended changes nothing."""
         request = job_service_pb2.TerminateJobsRequest(items=items, request_id=request_id or self._ids.new())
-        return await self._call(self._jobs.TerminateJobs, request, request_id=request.request_id)
+        return await self._calls.unary(self._jobs.TerminateJobs, request, request_id=request.request_id)
 
     def watch_jobs(
         self,
@@ -190,7 +183,7 @@ class Client:
             on_drop: told of each lost connection and how many seconds pass before the next one.
         """
         cursor = WatchCursor(ids=ids, flags=flags, resume_token=resume_token)
-        return self._follow(self._jobs.WatchJobs, cursor, on_drop)
+        return self._calls.follow(self._jobs.WatchJobs, cursor, on_drop)
 
     def follow_logs(
         self,
@@ -211,17 +204,17 @@ class Client:
             on_drop: told of each lost connection and how many seconds pass before the next one.
         """
         cursor = LogsCursor(job_id=job_id, attempt=attempt, from_offset=from_offset, snapshot=snapshot)
-        return self._follow(self._jobs.FollowLogs, cursor, on_drop)
+        return self._calls.follow(self._jobs.FollowLogs, cursor, on_drop)
 
     async def explain_job(self, job_id: str) -> job_service_pb2.ExplainJobResponse:
         """Why a job is not running yet."""
-        return await self._call(self._jobs.ExplainJob, job_service_pb2.ExplainJobRequest(id=job_id))
+        return await self._calls.unary(self._jobs.ExplainJob, job_service_pb2.ExplainJobRequest(id=job_id))
 
     async def browse_queues(self, *, page_size: int = 0) -> AsyncIterator[queue_service_pb2.Queue]:
         """The queues, by name."""
         request = queue_service_pb2.BrowseQueuesRequest(page_size=page_size)
         while True:
-            page = await self._call(self._queues.BrowseQueues, request)
+            page = await self._calls.unary(self._queues.BrowseQueues, request)
             for queue in page.queues:
                 yield queue
             if not page.next_page_token:
@@ -233,20 +226,20 @@ class Client:
     ) -> queue_service_pb2.UpsertQueuesResponse:
         """Create or change queues, all or none."""
         request = queue_service_pb2.UpsertQueuesRequest(items=items, request_id=request_id or self._ids.new())
-        return await self._call(self._queues.UpsertQueues, request, request_id=request.request_id)
+        return await self._calls.unary(self._queues.UpsertQueues, request, request_id=request.request_id)
 
     async def pause_queues(
         self, items: Iterable[queue_service_pb2.PauseQueuesRequest.Item], *, request_id: str = ""
     ) -> queue_service_pb2.PauseQueuesResponse:
         """Stop or start giving out the jobs of queues, all or none."""
         request = queue_service_pb2.PauseQueuesRequest(items=items, request_id=request_id or self._ids.new())
-        return await self._call(self._queues.PauseQueues, request, request_id=request.request_id)
+        return await self._calls.unary(self._queues.PauseQueues, request, request_id=request.request_id)
 
     async def browse_workers(self, *, queue: str = "", page_size: int = 0) -> AsyncIterator[worker_service_pb2.Worker]:
         """The workers that the server has heard of; of one queue, where one is named."""
         request = worker_service_pb2.BrowseWorkersRequest(queue=queue, page_size=page_size)
         while True:
-            page = await self._call(self._workers.BrowseWorkers, request)
+            page = await self._calls.unary(self._workers.BrowseWorkers, request)
             for worker in page.workers:
                 yield worker
             if not page.next_page_token:
@@ -261,7 +254,7 @@ class Client:
             release: give running attempts back instead of finishing them.
         """
         request = worker_service_pb2.DrainWorkersRequest(worker_ids=worker_ids, release=release)
-        return list((await self._call(self._workers.DrainWorkers, request)).worker_ids)
+        return list((await self._calls.unary(self._workers.DrainWorkers, request)).worker_ids)
 
     def read_events(
         self,
@@ -286,7 +279,7 @@ class Client:
         cursor = EventsCursor(
             after_position=after_position, resume_token=resume_token, filter=filter, follow=follow, limit=limit
         )
-        return self._follow(self._events.ReadEvents, cursor, on_drop)
+        return self._calls.follow(self._events.ReadEvents, cursor, on_drop)
 
     async def check_health(self, service: str = "", *, timeout_s: float = 5.0) -> bool:
         """Whether the server says that it serves. It is asked once."""
@@ -295,69 +288,3 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-    async def _call(
-        self,
-        rpc: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
-        request: RequestT,
-        *,
-        request_id: str = "",
-        timeout_s: float | None = None,
-    ) -> ResponseT:
-        """One unary call with its retries."""
-        backoff = Backoff(self._retry, self._jitter)
-        while True:
-            try:
-                return await rpc(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata)
-            except grpc.aio.AioRpcError as error:
-                refused = from_rpc_error(error, request_id=request_id)
-            await self._clock.sleep(backoff.wait_s(refused))
-
-    async def _follow(
-        self,
-        rpc: grpc.aio.UnaryStreamMultiCallable[RequestT, ResponseT],
-        cursor: Cursor[RequestT, ResponseT, ItemT],
-        on_drop: OnDrop | None,
-    ) -> AsyncGenerator[ItemT, None]:
-        """One stream over as many connections as it takes."""
-        backoff = StreamBackoff(self._retry, self._jitter, self._clock)
-        while True:
-            call = rpc(cursor.request(), metadata=self._metadata)
-            try:
-                while (response := await _read(call)) is not None:
-                    backoff.heard()
-                    for item in cursor.take(response):
-                        yield item
-                    if cursor.complete():
-                        return
-                if cursor.ends():
-                    return
-                dropped = broken_off("the server ended the stream")
-            except TimeoutError:
-                if not cursor.has_marks:
-                    continue  # There may be nothing to say; that the server is there shows in connecting again.
-                dropped = broken_off(f"nothing was heard of the server for {SILENCE_S:.0f} s")
-            except TenureError as error:
-                dropped = error
-            finally:
-                # A call that is only let go of is served on until the channel closes.
-                call.cancel()
-            wait_s = backoff.wait_s(dropped)
-            if on_drop is not None:
-                on_drop(dropped, wait_s)
-            await self._clock.sleep(wait_s)
-
-
-async def _read(call: grpc.aio.UnaryStreamCall[RequestT, ResponseT]) -> ResponseT | None:
-    """The next response; None at the end.
-
-    Raises:
-        TenureError: the stream was refused or broke off.
-        TimeoutError: nothing came for `SILENCE_S`.
-    """
-    try:
-        async with asyncio.timeout(SILENCE_S):
-            response = await call.read()
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from None
-    return None if response is grpc.aio.EOF else response  # type: ignore[return-value]

@@ -12,16 +12,17 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Self, TypeVar
+from typing import Self
 
 import grpc
 from grpc_health.v1 import health_pb2
 
 from tenure.client import channel as channels
 from tenure.client.admin import SyncAdmin
-from tenure.client.errors import TenureError, from_rpc_error
-from tenure.client.resume import Cursor, EventsCursor, LogsCursor, WatchCursor
-from tenure.client.retry import Backoff, RetryPolicy, StreamBackoff, broken_off
+from tenure.client.errors import from_rpc_error
+from tenure.client.resume import EventsCursor, LogsCursor, WatchCursor
+from tenure.client.retry import RetryPolicy
+from tenure.client.sync_calls import OnDrop, SyncCalls
 from tenure.client.webhooks import SyncWebhooks
 from tenure.events.v1 import event_pb2
 from tenure.runtime.clock import Clock, SystemClock
@@ -37,16 +38,6 @@ from tenure.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
-
-RequestT = TypeVar("RequestT")
-ResponseT = TypeVar("ResponseT")
-ItemT = TypeVar("ItemT")
-
-# A stream is connected anew after so long, which shows that the server is still there: a blocking read has no
-# deadline of its own.
-STREAM_LIFE_S = 300.0
-
-OnDrop = Callable[[TenureError, float], None]
 
 
 class SyncClient:
@@ -85,19 +76,21 @@ class SyncClient:
             jitter: source of randomness for waits; the machine's where left out.
         """
         self._channel = channel if channel is not None else channels.open_sync(target, tls_ca)
-        self._metadata = channels.call_metadata(token)
-        self._timeout_s = timeout_s
-        self._retry = retry or RetryPolicy()
-        self._clock = clock or SystemClock()
-        self._sleep = sleep
         self._ids = ids or Uuid7Ids()
-        self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._calls = SyncCalls(
+            metadata=channels.call_metadata(token),
+            timeout_s=timeout_s,
+            retry=retry or RetryPolicy(),
+            clock=clock or SystemClock(),
+            sleep=sleep,
+            jitter=jitter or random.Random(),  # noqa: S311 - spreads retries, guards nothing
+        )
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         self._queues = queue_service_pb2_grpc.QueueServiceStub(self._channel)
         self._workers = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
         self._events = event_service_pb2_grpc.EventServiceStub(self._channel)
-        self.admin = SyncAdmin(self._channel, self._call, self._ids)
-        self.webhooks = SyncWebhooks(self._channel, self._call)
+        self.admin = SyncAdmin(self._channel, self._calls.unary, self._ids)
+        self.webhooks = SyncWebhooks(self._channel, self._calls.unary)
         self._check_health = self._channel.unary_unary(
             channels.HEALTH_CHECK,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -129,12 +122,12 @@ class SyncClient:
             request_id=request_id or self._ids.new(),
             validate_only=validate_only,
         )
-        return self._call(self._jobs.CreateJobs, request, request_id=request.request_id)
+        return self._calls.unary(self._jobs.CreateJobs, request, request_id=request.request_id)
 
     def retrieve_job(self, job_id: str, *, flags: job_service_pb2.JobFlags | None = None) -> job_pb2.Job:
         """One job with its updates and attempts."""
         request = job_service_pb2.RetrieveJobRequest(id=job_id, flags=flags)
-        return (self._call(self._jobs.RetrieveJob, request)).job
+        return (self._calls.unary(self._jobs.RetrieveJob, request)).job
 
     def browse_jobs(
         self,
@@ -149,7 +142,7 @@ class SyncClient:
             flags=flags, page_size=page_size, sort_by=sort_by, sort_direction=sort_direction
         )
         while True:
-            page = self._call(self._jobs.BrowseJobs, request)
+            page = self._calls.unary(self._jobs.BrowseJobs, request)
             yield from page.jobs
             if not page.next_page_token:
                 return
@@ -166,14 +159,14 @@ class SyncClient:
         request = job_service_pb2.ExtendJobsRequest(
             items=items, request_id=request_id or self._ids.new(), validate_only=validate_only
         )
-        return self._call(self._jobs.ExtendJobs, request, request_id=request.request_id)
+        return self._calls.unary(self._jobs.ExtendJobs, request, request_id=request.request_id)
 
     def terminate_jobs(
         self, items: Iterable[job_service_pb2.TerminateJobsRequest.Item], *, request_id: str = ""
     ) -> job_service_pb2.TerminateJobsResponse:
         """End jobs early, all or none; ending one that has ended changes nothing."""
         request = job_service_pb2.TerminateJobsRequest(items=items, request_id=request_id or self._ids.new())
-        return self._call(self._jobs.TerminateJobs, request, request_id=request.request_id)
+        return self._calls.unary(self._jobs.TerminateJobs, request, request_id=request.request_id)
 
     def watch_jobs(
         self,
@@ -192,7 +185,7 @@ class SyncClient:
             on_drop: told of each lost connection and how many seconds pass before the next one.
         """
         cursor = WatchCursor(ids=ids, flags=flags, resume_token=resume_token)
-        return self._follow(self._jobs.WatchJobs, cursor, on_drop)
+        return self._calls.follow(self._jobs.WatchJobs, cursor, on_drop)
 
     def follow_logs(
         self,
@@ -213,17 +206,17 @@ class SyncClient:
             on_drop: told of each lost connection and how many seconds pass before the next one.
         """
         cursor = LogsCursor(job_id=job_id, attempt=attempt, from_offset=from_offset, snapshot=snapshot)
-        return self._follow(self._jobs.FollowLogs, cursor, on_drop)
+        return self._calls.follow(self._jobs.FollowLogs, cursor, on_drop)
 
     def explain_job(self, job_id: str) -> job_service_pb2.ExplainJobResponse:
         """Why a job is not running yet."""
-        return self._call(self._jobs.ExplainJob, job_service_pb2.ExplainJobRequest(id=job_id))
+        return self._calls.unary(self._jobs.ExplainJob, job_service_pb2.ExplainJobRequest(id=job_id))
 
     def browse_queues(self, *, page_size: int = 0) -> Iterator[queue_service_pb2.Queue]:
         """The queues, by name."""
         request = queue_service_pb2.BrowseQueuesRequest(page_size=page_size)
         while True:
-            page = self._call(self._queues.BrowseQueues, request)
+            page = self._calls.unary(self._queues.BrowseQueues, request)
             yield from page.queues
             if not page.next_page_token:
                 return
@@ -234,20 +227,20 @@ class SyncClient:
     ) -> queue_service_pb2.UpsertQueuesResponse:
         """Create or change queues, all or none."""
         request = queue_service_pb2.UpsertQueuesRequest(items=items, request_id=request_id or self._ids.new())
-        return self._call(self._queues.UpsertQueues, request, request_id=request.request_id)
+        return self._calls.unary(self._queues.UpsertQueues, request, request_id=request.request_id)
 
     def pause_queues(
         self, items: Iterable[queue_service_pb2.PauseQueuesRequest.Item], *, request_id: str = ""
     ) -> queue_service_pb2.PauseQueuesResponse:
         """Stop or start giving out the jobs of queues, all or none."""
         request = queue_service_pb2.PauseQueuesRequest(items=items, request_id=request_id or self._ids.new())
-        return self._call(self._queues.PauseQueues, request, request_id=request.request_id)
+        return self._calls.unary(self._queues.PauseQueues, request, request_id=request.request_id)
 
     def browse_workers(self, *, queue: str = "", page_size: int = 0) -> Iterator[worker_service_pb2.Worker]:
         """The workers that the server has heard of; of one queue, where one is named."""
         request = worker_service_pb2.BrowseWorkersRequest(queue=queue, page_size=page_size)
         while True:
-            page = self._call(self._workers.BrowseWorkers, request)
+            page = self._calls.unary(self._workers.BrowseWorkers, request)
             yield from page.workers
             if not page.next_page_token:
                 return
@@ -261,7 +254,7 @@ class SyncClient:
             release: give running attempts back instead of finishing them.
         """
         request = worker_service_pb2.DrainWorkersRequest(worker_ids=worker_ids, release=release)
-        return list((self._call(self._workers.DrainWorkers, request)).worker_ids)
+        return list((self._calls.unary(self._workers.DrainWorkers, request)).worker_ids)
 
     def read_events(
         self,
@@ -286,7 +279,7 @@ class SyncClient:
         cursor = EventsCursor(
             after_position=after_position, resume_token=resume_token, filter=filter, follow=follow, limit=limit
         )
-        return self._follow(self._events.ReadEvents, cursor, on_drop)
+        return self._calls.follow(self._events.ReadEvents, cursor, on_drop)
 
     def check_health(self, service: str = "", *, timeout_s: float = 5.0) -> bool:
         """Whether the server says that it serves. It is asked once."""
@@ -295,66 +288,3 @@ class SyncClient:
         except grpc.RpcError as error:
             raise from_rpc_error(error) from None
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-    def _call(
-        self,
-        rpc: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
-        request: RequestT,
-        *,
-        request_id: str = "",
-        timeout_s: float | None = None,
-    ) -> ResponseT:
-        """One unary call with its retries."""
-        backoff = Backoff(self._retry, self._jitter)
-        while True:
-            try:
-                return rpc(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata)
-            except grpc.RpcError as error:
-                refused = from_rpc_error(error, request_id=request_id)
-            self._sleep(backoff.wait_s(refused))
-
-    def _follow(
-        self,
-        rpc: grpc.UnaryStreamMultiCallable[RequestT, ResponseT],
-        cursor: Cursor[RequestT, ResponseT, ItemT],
-        on_drop: OnDrop | None,
-    ) -> Generator[ItemT, None, None]:
-        """One stream over as many connections as it takes."""
-        backoff = StreamBackoff(self._retry, self._jitter, self._clock)
-        while True:
-            heard = False
-            call = rpc(cursor.request(), timeout=STREAM_LIFE_S, metadata=self._metadata)
-            try:
-                for response in _responses(call):
-                    heard = True
-                    backoff.heard()
-                    yield from cursor.take(response)
-                    if cursor.complete():
-                        return
-                if cursor.ends():
-                    return
-                dropped = broken_off("the server ended the stream")
-            except TenureError as error:
-                dropped = error
-            finally:
-                call.cancel()
-            if dropped.code is grpc.StatusCode.DEADLINE_EXCEEDED and not dropped.reason:
-                if heard or not cursor.has_marks:
-                    continue
-                dropped = broken_off(f"nothing was heard of the server for {STREAM_LIFE_S:.0f} s")
-            wait_s = backoff.wait_s(dropped)
-            if on_drop is not None:
-                on_drop(dropped, wait_s)
-            self._sleep(wait_s)
-
-
-def _responses(call: Iterable[ResponseT]) -> Iterator[ResponseT]:
-    """The responses of a stream.
-
-    Raises:
-        TenureError: the stream was refused or broke off.
-    """
-    try:
-        yield from call
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from None

@@ -37,8 +37,8 @@ from tenure.store.verify import anchor_problem
 LOOK_BACK = 1_000
 
 _ADVICE = (
-    "The server does not start on it. Put the newest copy of the whole directory back; or, to go on with what is "
-    "there, check it with `tenure log verify --write-anchor`: what is gone stays gone."
+    "The server does not start on it. Put the newest backup in its place with `tenure log restore`; or, to go on with "
+    "what is there, check it with `tenure log verify --write-anchor`: what is gone stays gone."
 )
 
 

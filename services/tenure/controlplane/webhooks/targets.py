@@ -138,7 +138,8 @@ def _split(url: str, field: str) -> SplitResult:
         parts = urlsplit(url)
     except ValueError:
         parts = SplitResult("", "", "", "", "")
-    if not parts.scheme or not parts.hostname:
+    host = parts.hostname or ""
+    if not parts.scheme or not host or ("[" in parts.netloc and ":" not in host):
         raise Refused(Reason.INVALID_FIELD, "is no URL such as https://example.org/hook", field=field)
     return parts
 

@@ -38,7 +38,7 @@ function row(attempt) {
     "tr",
     null,
     h("td", { class: "number" }, String(attempt.number)),
-    h("td", null, attempt.machineId),
+    h("td", { class: "tight" }, attempt.machineId),
     h("td", { class: "tight" }, atClock(instantOf(attempt.assignedAt))),
     h("td", { class: "tight" }, atClock(started)),
     h("td", { class: "tight" }, atClock(ended)),

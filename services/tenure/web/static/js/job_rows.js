@@ -129,7 +129,7 @@ export function progress(value) {
   if (!value || (!value.fraction && !value.message)) return null;
   const percent = Math.round((value.fraction ?? 0) * 100);
   return h("span", { class: "progress" }, h("progress", { value: value.fraction ?? 0, max: 1, "aria-label": "Progress" }),
-    h("span", null, `${percent} %`), value.message ? h("span", { class: "cut", title: value.message }, value.message) : null);
+    h("span", null, `${percent} %`), value.message ? h("span", { class: "cut sub-text", title: value.message }, value.message) : null);
 }
 
 // A column head that sorts: a press takes the first order, another press the other.

@@ -77,8 +77,9 @@ export function jobView({ path, session, signal, signedOut }) {
     if (!event) return;
     if (event.event) history.set(event.event.position, event.event);
     const beat = event.event?.jobHeartbeat;
-    if (beat && Number(event.event.streamVersion) > Number(job.version)) take(beaten(job, beat, event));
-    else if (!beat) soon ||= setTimeout(again, SOON_MS);
+    const newer = Number(event.event?.streamVersion) > Number(job.version);
+    if (beat && newer && job.attempts.some(({ number }) => number === beat.attempt)) take(beaten(job, beat, event));
+    else if (newer) soon ||= setTimeout(again, SOON_MS);
   }
 
   async function again() {
@@ -174,7 +175,7 @@ function jobPage(first, signal) {
       why.hidden = !text;
     },
     elements: [
-      h("p", { class: "crumb" }, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("span", { class: "mono" }, first.id), " ", copyButton(first.id, "the id")),
+      h("p", { class: "crumb" }, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("span", { class: "mono", title: first.id }, first.id), copyButton(first.id, "the id")),
       h("div", { class: "head" }, heading, state, live.element,
         h("div", { class: "actions" }, h("a", { class: "button", href: `#/submit?from=${encodeURIComponent(first.id)}` }, "Run again …"), extend, terminate)),
       why,

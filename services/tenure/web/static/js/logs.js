@@ -80,8 +80,8 @@ export function logsPart(id, signal) {
   function show(job) {
     const newest = job.status.attempt ?? 0;
     const kept = job.status.resolvedSupport?.logs !== false;
-    if (newest !== latest) {
-      const numbers = (job.attempts ?? []).map(({ number }) => number).toReversed();
+    const numbers = (job.attempts ?? []).map(({ number }) => number).toReversed();
+    if (numbers.length !== which.length || newest !== latest) {
       fill(which, numbers.map((number) => h("option", { value: number }, `Attempt ${number}${number === newest ? ", the latest" : ""}`)));
     }
     which.hidden = newest < 2;

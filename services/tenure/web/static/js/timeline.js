@@ -10,7 +10,7 @@ import { ticks, timelineModel } from "./timeline_model.js";
 import { isFinal } from "./words.js";
 
 const LANE = 40;
-const TOP = 30;
+const TOP = 42;
 const EDGE = 8;
 const SMALLEST = 2.5;
 const SCALES = { past: "So far", whole: "To the deadline" };
@@ -88,8 +88,8 @@ function axis(model, { width, bottom, room }) {
   return ticks(room, Math.max(2, Math.floor(width / 80))).map((at) => {
     const place = EDGE + at * pixels;
     return [
-      s("line", { class: "grid", x1: place, x2: place, y1: TOP - 8, y2: bottom }),
-      place < width - 40 ? s("text", { class: "tick", x: place + 3, y: TOP - 14 }, at === 0 ? clockTime(model.begin) : `+${span(at)}`) : null,
+      s("line", { class: "grid", x1: place, x2: place, y1: TOP - 22, y2: bottom }),
+      place < width - 40 ? s("text", { class: "tick", x: place + 3, y: TOP - 26 }, at === 0 ? clockTime(model.begin) : `+${span(at)}`) : null,
     ];
   });
 }
@@ -155,13 +155,13 @@ function marks({ final, end, begin, allocation }, { x, width, bottom, room }) {
   if (deadline && deadline <= begin + room) {
     lines.push(line("deadline", x(deadline), bottom, `Deadline: ${exact(deadline)}`));
     const left = x(deadline) > width / 2;
-    lines.push(s("text", { class: "deadline", x: x(deadline) + (left ? -4 : 4), y: 26, "text-anchor": left ? "end" : "start" }, `ends ${relative(deadline)}`));
+    lines.push(s("text", { class: "deadline", x: x(deadline) + (left ? -4 : 4), y: TOP - 9, "text-anchor": left ? "end" : "start" }, `ends ${relative(deadline)}`));
   } else if (deadline) lines.push(s("text", { class: "deadline", x: width - EDGE - 10, y: TOP + LANE + 11, "text-anchor": "end" }, `ends ${relative(deadline)} →`));
   return lines;
 }
 
 function line(name, place, bottom, title) {
-  return s("line", { class: name, x1: place, x2: place, y1: TOP - 8, y2: bottom }, s("title", null, title));
+  return s("line", { class: name, x1: place, x2: place, y1: TOP - 22, y2: bottom }, s("title", null, title));
 }
 
 function diamond(x, y) {
@@ -169,7 +169,7 @@ function diamond(x, y) {
 }
 
 function legend() {
-  const signs = { before: "assigned, copying in", ran: "command runs", beat: "heartbeat", extended: "extension", now: "now", deadline: "deadline" };
+  const signs = { before: "assigned, copying in", ran: "command runs", beat: "heartbeat on record", extended: "extension", now: "now", deadline: "deadline" };
   return h("ul", { class: "legend", "aria-hidden": "true" }, Object.entries(signs).map(([sign, words]) => h("li", { "data-sign": sign }, words)));
 }
 

@@ -1,0 +1,89 @@
+"""`tenure serve --http` as a real process: its second line, its end, traces, and why it cannot start."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tenure.web.serving import bind
+from tests.cli.test_serve import PATIENCE_S, Server, serving
+
+pytestmark = pytest.mark.processes
+
+LINE = "tenure: http on "
+
+
+def addresses(server: Server) -> tuple[str, str]:
+    """Where it listens, for gRPC and for HTTP."""
+    grpc_address = server.address()
+    line = server.line()
+    assert line.startswith(LINE), line
+    return grpc_address, f"http://{line.removeprefix(LINE).strip()}"
+
+
+def test_it_serves_both_and_ends_well_with_a_reader(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    arguments = ("--store", f"sqlite://{data}", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    with serving(*arguments, state=tmp_path) as server:
+        _, url = addresses(server)
+        headers = {"authorization": f"Bearer {(data / 'admin.token').read_text().strip()}"}
+        with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE_S, trust_env=False) as client:
+            assert client.get("/readyz").text == "ready\n"
+            body = {"items": [{"specification": {"command": "true"}}]}
+            job_id = client.post("/v1/jobs", json=body).json()["responses"][0]["id"]
+            with client.stream("GET", "/v1/jobs:watch") as response:
+                lines = response.iter_lines()
+                assert job_id in next(lines)
+                server.process.send_signal(signal.SIGTERM)
+                assert "DRAINING" in list(lines)[-1]
+        code, out, err = server.ended()
+        assert (code, out) == (0, ""), err
+        assert headers["authorization"][7:] not in err
+
+
+def test_without_the_option_there_is_no_second_line(tmp_path: Path) -> None:
+    with serving("--store", "memory:", "--listen", "127.0.0.1:0", state=tmp_path) as server:
+        server.address()
+        code, out, _ = server.end()
+        assert (code, out) == (0, "")
+
+
+def test_traces_by_the_standard_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    with serving("--store", "memory:", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", state=tmp_path) as server:
+        _, url = addresses(server)
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+        assert httpx.get(f"{url}/v1/jobs", headers=headers, trust_env=False).status_code == 401
+        code, out, err = server.end()
+        assert code == 0, err
+        assert trace in out
+        assert '"rpc.method": "BrowseJobs"' in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--http", "here"], "write HOST:PORT"),
+        (["--http", "0.0.0.0:0"], "--insecure"),
+        (["--http", "192.0.2.1:0", "--insecure"], "not one of this machine"),
+    ],
+)
+def test_it_says_why_it_cannot_start(tmp_path: Path, arguments: list[str], text: str) -> None:
+    with serving("--store", "memory:", "--listen", "127.0.0.1:0", *arguments, state=tmp_path) as server:
+        code, out, err = server.ended()
+    assert (code, out) == (1, "")
+    assert text in err
+    assert "Traceback" not in err
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with bind("127.0.0.1", 0) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with serving("--store", "memory:", "--listen", "127.0.0.1:0", "--http", address, state=tmp_path) as server:
+            code, _, err = server.ended()
+    assert code == 1
+    assert "the port is taken" in err
