@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.acceptance.processes import ServerProcess, WorkerProcess
+from tests.acceptance.processes import ServerProcess, WorkerProcess, run_tenure
 
 HTTP = re.compile(r"^tenure: http on (\S+)$", re.MULTILINE)
 
@@ -29,6 +29,13 @@ class House:
     def token(self) -> str:
         """The administrator's token."""
         return self.server.admin_token()
+
+    def make_token(self, role: str, subject: str) -> str:
+        """Another token; its secret."""
+        where = ("--server", self.server.address, "--token-file", str(self.server.token_file))
+        made = run_tenure("token", "create", "--role", role, "--subject", subject, *where, env=self.server.env)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
 
     async def open(self) -> None:
         """Start all; the server is ready afterwards."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.browser.house import House
 from tests.browser.visitor import Visitor
 
 pytestmark = pytest.mark.processes
@@ -18,9 +19,7 @@ async def test_a_bad_token_is_refused_and_a_good_one_taken(visitor: Visitor) -> 
     await visitor.sign_in()
     cookies = await page.context.cookies()
     assert [(each["httpOnly"], each["sameSite"]) for each in cookies] == [(True, "Strict")]
-    assert (
-        await page.evaluate("JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])") == '["",{},{}]'
-    )
+    assert await page.evaluate("[document.cookie, {...localStorage}, {...sessionStorage}]") == ["", {}, {}]
 
 
 async def test_signing_out_ends_the_session(visitor: Visitor) -> None:
@@ -95,6 +94,20 @@ async def test_a_failing_call_stays_in_its_dialog_and_can_be_repeated(admin: Vis
     assert len(bodies) == 2
     assert bodies[0] == bodies[1]
     await admin.sees_state("Cancelled")
+
+
+async def test_whoever_may_not_see_something_is_told_so(visitor: Visitor, house: House) -> None:
+    page = visitor.page
+    await visitor.sign_in(house.make_token("user", "ann"))
+    await page.get_by_text("No jobs yet.").wait_for()
+    await visitor.submit("sleep 30", Name="mine", Queue="nobody")
+    await visitor.sees_state("In queue")
+    for name in ("Workers", "Events"):
+        await page.get_by_role("link", name=name, exact=True).click()
+        await page.get_by_role("alert").filter(has_text="Your token may not see this.").wait_for()
+    await page.get_by_role("link", name="Queues", exact=True).click()
+    await page.locator("tbody tr", has_text="nobody").wait_for()
+    assert not await page.get_by_role("button", name="Pause").is_visible()
 
 
 async def test_unknown_jobs_and_addresses(admin: Visitor) -> None:

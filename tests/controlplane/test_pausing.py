@@ -82,9 +82,10 @@ async def test_what_was_being_given_out_is_waited_for() -> None:
         pausing = plane.group.create_task(pause(plane))
         given_out = plane.group.create_task(plane.service.given_out())
         await plane.settle()
-        assert not given_out.done()
+        waited = not given_out.done()
         disk.open.set()
         await pausing
         await given_out
+        assert waited
         # It was under way before the queue was paused, and is known by the time that whoever paused it is answered.
         assert [one.job_id for one in worker.assignments] == [job_id]

@@ -50,6 +50,7 @@ async def test_all_services_are_listed_without_a_token(server: RunningServer, ve
         "tenure.v1.JobService",
         "tenure.v1.WorkerService",
         "tenure.v1.QueueService",
+        "tenure.v1.WebhookService",
         "tenure.v1.EventService",
         "tenure.v1.AdminService",
         "grpc.health.v1.Health",

@@ -11,6 +11,7 @@ import pytest
 
 from tenure.v1 import worker_service_pb2 as pb
 from tenure.v1.job_service_pb2 import FollowLogsRequest
+from tests.acceptance.specifications import simple
 from tests.acceptance.world import open_world
 from tests.controlplane.output_scene import Scene, open_scene
 from tests.controlplane.shippers import asked, told
@@ -46,6 +47,16 @@ async def test_output_is_read_as_it_is_shipped_to_its_end(scene: Scene) -> None:
     last = await reader.end()
     assert (last.offset, last.attempt, last.data) == (8, 1, b"")
     await shipper.stopped()
+
+
+async def test_a_worker_is_asked_for_what_it_has_taken(scene: Scene) -> None:
+    job_id = await scene.user.create(simple())
+    scene.follow(job_id)
+    offered = await scene.worker.assignment()
+    await scene.worker.round_trip()
+    assert asked(scene.worker) == []
+    await scene.worker.accept(offered)
+    await told(scene.worker)
 
 
 async def test_several_share_one_shipping_and_without_any_it_stops(scene: Scene) -> None:

@@ -263,3 +263,45 @@ async def test_a_machine_that_does_not_ask_any_more_is_forgotten(world: WebWorld
     await eventually(gone, "the machine to be forgotten")
     assert await one.work() is None
     assert await connected() == [True]
+
+
+async def test_a_machine_that_went_away_while_it_asked_keeps_no_job(world: WebWorld) -> None:
+    user = await world.user_client()
+    token = await world.server.token("worker", "machines")
+    host, port = world.url.removeprefix("http://").rsplit(":", 1)
+    _, writer = await asyncio.open_connection(host, int(port))
+    query = f"machine_id=gone&container_group_id={GROUP}"
+    writer.write(f"GET /work?{query} HTTP/1.1\r\nhost: x\r\nx-kelpie-key: {token}\r\n\r\n".encode())
+    await writer.drain()
+
+    async def asking() -> bool:
+        return bool(world.server.plane.workers.queue_workers(GROUP)[1])
+
+    await eventually(asking, "the machine to ask")
+    writer.close()
+    await writer.wait_closed()
+    job_id = await submit(user)
+    other = await machine(world, "other")
+
+    async def taken() -> bool:
+        return await other.work() is not None
+
+    await eventually(taken, "the job to be given to the other machine")
+    native = (await user.get(f"/v1/jobs/{job_id}")).json()["job"]
+    assert [attempt["machineId"] for attempt in native["attempts"]] == ["gone", "other"]
+    assert native["attempts"][0]["endReason"] == "ATTEMPT_END_REASON_RELEASED"
+    assert native["status"]["numFailures"] == 0
+
+
+async def test_a_machine_of_one_group_may_move_to_another_when_it_is_idle(world: WebWorld) -> None:
+    user = await world.user_client()
+    client = await world.machine_client()
+    here, there = HttpMachine(client, "m", GROUP), HttpMachine(client, "m", "other")
+    first, second = await submit(user), await submit(user, container_group_id="other")
+    assert await here.work() is not None
+    refused = await client.get("/work", params=there._who)
+    assert (refused.status_code, refused.json()["error"]) == (409, "Conflict")
+    assert (await here.completed(first)).status_code == 200
+    moved = await there.work()
+    assert moved is not None
+    assert moved["id"] == second

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,12 @@ BINDINGS = bindings_of(FILES)
 METHODS: list[MethodDescriptor] = [
     method for file in FILES for service in file.services_by_name.values() for method in service.methods
 ]
+
+
+def test_every_service_is_there() -> None:
+    protos = Path(__file__).parents[2] / "protos"
+    services = {path.relative_to(protos).as_posix() for path in protos.rglob("v1/*_service.proto")}
+    assert {file.name for file in FILES} == services
 
 
 def test_every_rpc_but_those_with_streams_of_requests_has_an_address() -> None:

@@ -119,6 +119,7 @@ class Leases:
         self._unclaimed: dict[str, dict[str, Live]] = {}
         self._waiting: dict[int, OrderedDict[str, Live]] = {}
         self.on_earlier: Callable[[int], None] = lambda due_ns: None
+        self.on_accepted: Callable[[Live], None] = lambda live: None
 
     def __len__(self) -> int:
         return len(self._all)
@@ -175,8 +176,10 @@ class Leases:
 
     def accept(self, live: Live) -> None:
         """The worker takes it; from here on it must be heard of."""
-        live.accepted = True
+        before, live.accepted = live.accepted, True
         self.heard(live)
+        if not before:
+            self.on_accepted(live)
 
     def heard(self, live: Live) -> None:
         """The worker was heard of with this lease, now."""

@@ -86,9 +86,9 @@ class Logs:
             self._tails.ended(change.after.id, before)
         self._topics.changed(change)
 
-    def kept(self, live: Live) -> None:
-        """A worker has connected again and goes on with this lease."""
-        self._shipments.kept(live)
+    def held(self, live: Live) -> None:
+        """A worker has taken an attempt, or connected again and goes on with it."""
+        self._shipments.held(live)
 
     def reported(self, worker_id: str, item: pb.Report.Item) -> None:
         """The last word of a worker on an attempt, with the last of what it printed; after the commit."""

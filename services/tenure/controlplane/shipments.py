@@ -48,8 +48,8 @@ class Shipments:
         if waiting and (feed.asked_s is None or _now_s() - feed.asked_s >= ASK_AGAIN_S):
             self._ask(feed)
 
-    def kept(self, live: Live) -> None:
-        """A worker has connected again and holds this lease: go on where it was broken off."""
+    def held(self, live: Live) -> None:
+        """A worker has taken the attempt, or connected again and holds it: begin, or go on where it was broken off."""
         feed = self._feeds.get(live.lease_id)
         if feed is not None and not feed.ended:
             # A call from before may seem open for a while, and be dead.
@@ -94,9 +94,9 @@ class Shipments:
 
     def _ask(self, feed: Feed) -> None:
         live = self._leases.get(feed.lease_id)
-        worker = live.worker if live is not None else None
+        worker = live.worker if live is not None and live.accepted else None
         if worker is None or worker.session is None:
-            return  # it is asked when it comes back
+            return  # it is asked when it has taken the attempt, or comes back
         feed.subject = worker.subject
         feed.asked_s = _now_s()
         worker.session.outbox.follow(feed.lease_id)

@@ -74,7 +74,7 @@ class WorkerService:
             dispatcher=self._dispatcher,
         )
         self.logs = Logs(store=store, clock=clock, leases=self._leases, queues=lambda: handler.queues)
-        self._sessions.on_kept = self.logs.kept
+        self._sessions.on_kept = self._leases.on_accepted = self.logs.held
         self._answers = Answers(
             handler=handler,
             clock=clock,

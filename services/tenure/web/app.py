@@ -30,6 +30,7 @@ from tenure.v1 import (
     event_service_pb2,
     job_service_pb2,
     queue_service_pb2,
+    webhook_service_pb2,
     worker_service_pb2,
 )
 from tenure.web import kelpie, pages
@@ -48,11 +49,13 @@ from tenure.web.ucloud import UCloud
 
 log = get_logger("web")
 
+# What `/v1/` is made of.
 FILES = (
     job_service_pb2.DESCRIPTOR,
     worker_service_pb2.DESCRIPTOR,
     queue_service_pb2.DESCRIPTOR,
     event_service_pb2.DESCRIPTOR,
+    webhook_service_pb2.DESCRIPTOR,
     admin_service_pb2.DESCRIPTOR,
 )
 

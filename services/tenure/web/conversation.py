@@ -14,9 +14,12 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2
 
 from tenure.runtime.calls import CallFailed, Channel, Metadata
+from tenure.runtime.logs import get_logger
 from tenure.v1 import errors_pb2
 from tenure.v1 import worker_service_pb2 as pb
 from tenure.web.failures import unacceptable
+
+log = get_logger("machines")
 
 METHOD = "/tenure.v1.WorkerService/Connect"
 # An answer takes a commit at most; what takes longer is given up, and asked again by whoever wanted it.
@@ -60,6 +63,9 @@ class Conversation:
                     self._hear(message)
         except CallFailed as refused:
             failed = refused
+        except Exception as error:
+            # A defect here is one machine's trouble: it asks again, on a new stream.
+            log.error("conversation_failed", exc_info=error)
         finally:
             self.ended = True
             self._failed = failed

@@ -29,7 +29,7 @@ class PrometheusMetrics:
 
     def __init__(self) -> None:
         # A second line for each counter, which nobody asked for.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)

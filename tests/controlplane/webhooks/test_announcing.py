@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -16,10 +14,9 @@ from tenure.controlplane.webhooks.endpoints import Wanted
 from tenure.controlplane.webhooks.schedule import Schedule
 from tenure.domain import commands as c
 from tenure.domain import events as e
-from tenure.store.outbox import DeliveryState, Outbox, Tried
+from tenure.store.outbox import DeliveryState
 from tests.controlplane.webhooks.receiver import Receiver, Reply, Seen, receiving
 from tests.controlplane.webhooks.rig import CANARY, Rig, rigged
-from tests.store.opening import opened
 
 
 @pytest_asyncio.fixture
@@ -271,54 +268,6 @@ async def test_a_host_that_does_not_answer_does_not_hold_up_others(rig: Rig, rec
     dead = [one for one in found if one.host == "dead.example"]
     assert {one.error for one in dead if one.attempts} == {"its name has no address"}
     assert sum(one.attempts for one in dead) <= 2
-
-
-async def test_a_crash_before_it_was_written_down_repeats_it_with_the_same_id(
-    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = url_of(receiver)
-    async with opened(tmp_path) as store:
-        hanging: list[Tried] = []
-
-        async def never(self: Outbox, tried: list[Tried]) -> None:
-            hanging.extend(tried)
-            await asyncio.Event().wait()
-
-        with monkeypatch.context() as patch:
-            patch.setattr(type(store.outbox), "settle", never)
-            async with rigged(store) as rig:
-                (job_id,) = await rig.create(url)
-                await rig.start(job_id)
-                await receiver.until(1)
-                await rig.until(lambda found: len(found) == 2 and len(hanging) == 1)
-                secret = rig.secret(url)
-    async with opened(tmp_path) as store, rigged(store) as rig:
-        seen = await receiver.until(3)
-        assert [one.type for one in seen] == ["job.created", "job.created", "job.running"]
-        assert (seen[0].id, seen[0].body) == (seen[1].id, seen[1].body)
-        seen[2].verified(secret)
-        await rig.until(lambda found: all(one.state is DeliveryState.DELIVERED for one in found))
-        await rig.do(job_id, c.Terminate())
-        assert (await receiver.until(4))[3].json["data"]["sequence"] == 3
-
-
-async def test_a_crash_before_the_log_was_looked_through_skips_nothing(
-    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = url_of(receiver)
-    async with opened(tmp_path) as store:
-
-        async def never(self: Outbox, batch: object) -> None:
-            await asyncio.Event().wait()
-
-        with monkeypatch.context() as patch:
-            patch.setattr(type(store.outbox), "enqueue", never)
-            async with rigged(store) as rig:
-                (job_id,) = await rig.create(url)
-                await rig.do(job_id, c.Succeed(lease_id=await rig.start(job_id)))
-                assert await rig.deliveries() == []
-    async with opened(tmp_path) as store, rigged(store):
-        assert [one.type for one in await receiver.until(3)] == ["job.created", "job.running", "job.completed"]
 
 
 async def test_secrets_are_in_no_log_record_and_no_event(
