@@ -22,8 +22,8 @@ ENV PATH=/opt/tenure/bin:$PATH \
 USER tenure
 WORKDIR /home/tenure
 VOLUME ["/data", "/work"]
-EXPOSE 50051
+EXPOSE 50051 8080
 # SIGTERM drains: a worker hands its jobs back, the server finishes what it has accepted.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tenure"]
-CMD ["serve", "--store", "sqlite:///data", "--listen", "0.0.0.0:50051", "--insecure"]
+CMD ["serve", "--store", "sqlite:///data", "--listen", "0.0.0.0:50051", "--http", "0.0.0.0:8080", "--insecure"]

@@ -41,7 +41,7 @@ def main() -> None:
             answer: Answer = runner.run(importlib.import_module(f"benchmarks.questions.{name}").ask(bench))
             print(f"  {time.monotonic() - start:.0f} s")
             answers.append(answer)
-    report.show(answers)
+    report.show(answers, markdown=arguments.markdown)
     print(f"\nAll samples: {run.write(answers)}")
 
 
@@ -52,6 +52,7 @@ def _number(name: str) -> int:
 def _arguments(names: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures Tenure beside yardsticks, all of them on this machine.")
     parser.add_argument("--smoke", action="store_true", help="each once and small: do they work? Figures mean nothing")
+    parser.add_argument("--markdown", action="store_true", help="print the tables for a document")
     parser.add_argument("--repeats", type=int, metavar="N", help=f"measure each case so often ({REPEATS})")
     numbers = ", ".join(str(_number(name)) for name in names)
     parser.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,11 @@ from benchmarks.rig.bench import RESULTS, Bench
 from benchmarks.rig.figures import Answer, Claim, Series
 
 WIDTH = 120
+RATIOS = "Ratios: median of the repeats, and their range"
+RATIO_HEADERS = ("Goal", "Ratio of", "Median", "Range", "Wanted", "So")
+MEDIANS = "What they were made of: medians"
+MEDIAN_HEADERS = ("Goal", "Case", "Value", "Unit", "p50 ms", "p99 ms", "Server µs", "Others")
+LEFT = {"Ratio of", "So", "Case", "Unit"}
 # Other programs kept so much of a processor busy: the figures are theirs as well.
 DISTURBED = 0.15
 
@@ -47,12 +52,13 @@ class Run:
         return path
 
 
-def show(answers: Sequence[Answer]) -> None:
+def show(answers: Sequence[Answer], *, markdown: bool = False) -> None:
     """Print the tables."""
-    console = Console(width=WIDTH, highlight=False)
-    console.print()
-    console.print(_claims(answers))
-    console.print(_series(answers))
+    console = Console(width=WIDTH, highlight=False, soft_wrap=markdown)
+    for title, headers, rows in ((RATIOS, RATIO_HEADERS, _claims), (MEDIANS, MEDIAN_HEADERS, _series)):
+        groups = [rows(answer) for answer in answers]
+        console.print()
+        console.print(_markdown(headers, groups) if markdown else _table(title, headers, groups), markup=False)
     for answer in answers:
         for one in answer.series:
             console.print(f"Goal {answer.goal}, {one.name}: {one.how}.")
@@ -63,44 +69,51 @@ def show(answers: Sequence[Answer]) -> None:
         console.print(f"Other programs kept up to {busy:.0%} of a processor busy: these figures are disturbed.")
 
 
-def _claims(answers: Sequence[Answer]) -> Table:
-    table = Table(title="Ratios: median of the repeats, and their range", title_justify="left")
-    for header, justify in (
-        ("Goal", "right"),
-        ("", "left"),
-        ("Ratio", "right"),
-        ("Range", "right"),
-        ("Wanted", "right"),
-    ):
-        table.add_column(header, justify=justify)  # type: ignore[arg-type]
-    table.add_column("")
-    for answer in answers:
-        for claim in answer.claims:
-            found, spread = "–", "–"
-            if claim.found:
-                found, spread = f"{claim.ratio:.3g}", f"{min(claim.found):.3g} … {max(claim.found):.3g}"
-            table.add_row(str(answer.goal), claim.text, found, spread, _wanted(claim), _verdict(claim))
-    return table
-
-
-def _series(answers: Sequence[Answer]) -> Table:
-    table = Table(title="What they were made of: medians", title_justify="left")
-    for header in ("Goal", "Case", "Value", "Unit", "p50 ms", "p99 ms", "Server µs", "Others"):
-        table.add_column(header, justify="left" if header in ("Case", "Unit") else "right")
-    for answer in answers:
-        for one in answer.series:
-            table.add_row(
-                str(answer.goal),
-                one.name,
-                f"{one.median(lambda sample: sample.value):,.4g}",
-                one.unit,
-                _number(one.median(lambda sample: sample.p50_ms), ".2f"),
-                _number(one.median(lambda sample: sample.p99_ms), ".2f"),
-                _number(one.median(lambda sample: sample.server_us), ".0f"),
-                _number(one.median(lambda sample: sample.others), ".0%"),
-            )
+def _table(title: str, headers: Sequence[str], groups: Iterable[Iterable[Sequence[str]]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for header in headers:
+        table.add_column(header, justify="left" if header in LEFT else "right")
+    for rows in groups:
+        for row in rows:
+            table.add_row(*row)
         table.add_section()
     return table
+
+
+def _markdown(headers: Sequence[str], groups: Iterable[Iterable[Sequence[str]]]) -> str:
+    ruler = ["---" if header in LEFT else "---:" for header in headers]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (headers, ruler, *(row for rows in groups for row in rows)))
+
+
+def _claims(answer: Answer) -> list[list[str]]:
+    rows = []
+    for claim in answer.claims:
+        found, spread = "–", "–"
+        if claim.found:
+            found, spread = _figure(claim.ratio), f"{_figure(min(claim.found))} … {_figure(max(claim.found))}"
+        rows.append([str(answer.goal), claim.text, found, spread, _wanted(claim), _verdict(claim)])
+    return rows
+
+
+def _series(answer: Answer) -> list[list[str]]:
+    return [
+        [
+            str(answer.goal),
+            one.name,
+            _figure(one.median(lambda sample: sample.value) or 0.0),
+            one.unit,
+            _number(one.median(lambda sample: sample.p50_ms), ".2f"),
+            _number(one.median(lambda sample: sample.p99_ms), ".2f"),
+            _number(one.median(lambda sample: sample.server_us), ".0f"),
+            _number(one.median(lambda sample: sample.others), ".0%"),
+        ]
+        for one in answer.series
+    ]
+
+
+def _figure(value: float) -> str:
+    """Three digits that mean something, and no exponent."""
+    return f"{float(f'{value:.3g}'):,.10g}"
 
 
 def _wanted(claim: Claim) -> str:

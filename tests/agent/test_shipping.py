@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from tenure.agent.holding import REPORT_BYTES, Owed, messages_of
 from tenure.agent.output import KEPT_BYTES, RING_BYTES
+from tenure.agent.shipping import ShippingStream, ShippingTransport
 from tenure.v1 import worker_service_pb2 as pb
 from tests.agent.bench import Bench, PlayedCopying
 from tests.agent.conftest import Eventually
@@ -46,6 +51,19 @@ class Words:
 
     def say(self, number: int) -> None:
         (self._folder / str(number)).touch()
+
+
+class Remembering:
+    """Knows which of the calls that it opened are still there."""
+
+    def __init__(self, inner: ShippingTransport) -> None:
+        self._inner = inner
+        self.opened: list[weakref.ref[ShippingStream]] = []
+
+    async def open_shipping(self) -> ShippingStream:
+        stream = await self._inner.open_shipping()
+        self.opened.append(weakref.ref(stream))
+        return stream
 
 
 async def connected(bench: Bench) -> Session:
@@ -231,6 +249,34 @@ async def test_a_call_that_fails_harms_nobody(bench: Bench, tmp_path: Path) -> N
     words.say(0)
     await session.reported("succeeded")
     assert bench.server.no_shipment()
+
+
+@pytest.mark.parametrize("how", ["its end", "stop", "break"])
+async def test_a_call_that_is_over_is_let_go_of_at_once(
+    bench: Bench, tmp_path: Path, eventually: Eventually, how: str
+) -> None:
+    """gRPC keeps a connection for as long as somebody has the call; garbage is collected when there is enough of it."""
+    words = Words(tmp_path, "one")
+    session = await connected(bench)
+    await session.started(words.assignment)
+    shipping_of = bench.running[0][0]._shipping
+    assert shipping_of is not None
+    shipping_of._transport = remembering = Remembering(shipping_of._transport)
+    gc.disable()
+    try:
+        shipment = await shipping(bench, session)
+        if how == "its end":
+            words.say(0)
+            await shipment.end()
+        if how == "stop":
+            await shipment.stop()
+        else:
+            shipment.over.set()
+        await eventually(lambda: remembering.opened[0]() is None)
+    finally:
+        gc.enable()
+    words.say(0)
+    await session.reported("succeeded")
 
 
 async def test_a_worker_that_drains_does_not_wait_for_who_reads(bench: Bench, tmp_path: Path) -> None:

@@ -12,9 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from playwright.async_api import async_playwright
-
-from tests.browser.conftest import FLAGS, chromium, missing
+from tests.browser.chromium import FLAGS, async_playwright, executable, missing
 from tests.browser.house import House
 from tests.browser.visitor import Visitor
 
@@ -43,7 +41,7 @@ async def main() -> None:
         try:
             await house.open()
             async with async_playwright() as playwright:
-                browser = await playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+                browser = await playwright.chromium.launch(executable_path=executable(), args=list(FLAGS))
                 await _play(Visitor(browser, house.url, house.token), Path(folder))
                 await browser.close()
         finally:

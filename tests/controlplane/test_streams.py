@@ -26,7 +26,7 @@ HELLO = worker_service_pb2.ConnectRequest(
     hello=worker_service_pb2.Hello(worker_id="w", incarnation="1", protocol_version=1, queues=["default"], slots=1)
 ).SerializeToString()
 BAD_HELLO = worker_service_pb2.ConnectRequest(
-    hello=worker_service_pb2.Hello(worker_id="", incarnation="1", queues=["no good"], slots=0)
+    hello=worker_service_pb2.Hello(worker_id="", incarnation="1", queues=["no good"], slots=-1)
 ).SerializeToString()
 
 

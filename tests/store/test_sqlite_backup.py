@@ -26,6 +26,13 @@ def target(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def taken(target: Path) -> Path:
+    """The target, of which there is a file."""
+    target.write_text("mine")
+    return target
+
+
+@pytest.fixture
 async def data(tmp_path: Path) -> Path:
     async with opened(tmp_path / "data") as store:
         a, _ = await add_jobs(store, "a", "b")
@@ -41,6 +48,17 @@ def position_of(path: Path) -> int:
         connection.close()
 
 
+def written(target: Path) -> tuple[int, int]:
+    """Size and mode of a file."""
+    found = target.stat()
+    return found.st_size, stat.S_IMODE(found.st_mode)
+
+
+def mine(target: Path) -> bool:
+    """The file that was there before is as it was."""
+    return target.read_text() == "mine"
+
+
 def left_in(target: Path) -> list[str]:
     return sorted(path.name for path in target.parent.iterdir())
 
@@ -50,12 +68,12 @@ async def test_a_copy_is_the_log_as_it_was_and_nobody_else_may_read_it(data: Pat
         backup = await store.backup(target)
         head = store.head()
         await add_jobs(store, "later")
-    assert backup == Backup(position=5, bytes=target.stat().st_size)
+    assert backup.position == 5
+    assert written(target) == (backup.bytes, 0o600)
     connection = connect_reader(target)
     assert read_head(connection) == head
     assert read_meta(connection)["log_id"] == head.log_id
     connection.close()
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert left_in(target) == ["backup.db"]
 
 
@@ -74,12 +92,11 @@ async def test_commits_go_on_beside_it_and_the_copy_is_one_instant_of_them(data:
     assert position_of(target) == backup.position
 
 
-async def test_a_file_that_is_there_is_not_touched(data: Path, target: Path) -> None:
-    target.write_text("mine")
+async def test_a_file_that_is_there_is_not_touched(data: Path, taken: Path) -> None:
     async with opened(data) as store:
         with pytest.raises(BackupFailed, match="is there already"):
-            await store.backup(target)
-    assert target.read_text() == "mine"
+            await store.backup(taken)
+    assert mine(taken)
 
 
 async def test_a_file_that_comes_meanwhile_is_not_touched(
@@ -95,7 +112,7 @@ async def test_a_file_that_comes_meanwhile_is_not_touched(
     async with opened(data) as store:
         with pytest.raises(BackupFailed, match="is there already"):
             await store.backup(target)
-    assert target.read_text() == "mine"
+    assert mine(target)
     assert left_in(target) == ["backup.db"]
 
 
@@ -127,9 +144,7 @@ async def test_where_no_backup_belongs(data: Path, tmp_path: Path, path: str, wo
         copy_database(data / "tenure.db", data, Path(path.format(tmp=tmp_path)))
 
 
-async def test_a_disk_that_would_be_full_stays_free(
-    data: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_disk_that_would_be_full_stays_free(data: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_backup, "SPARE_BYTES", 1 << 60)
     with pytest.raises(BackupFailed, match="bytes free"):
         copy_database(data / "tenure.db", data, target)

@@ -121,11 +121,14 @@ class Connection:
             try:
                 await asyncio.wait((reader, sender), return_when=asyncio.FIRST_COMPLETED)
                 # The reader knows the status of a stream that has ended, so it is asked first.
-                for task in (reader, sender):
-                    if task.done():
-                        task.result()
+                if reader.done():
+                    reader.result()
+                if sender.done():
+                    sender.result()
             finally:
                 await settle(reader, sender)
+                # As in `within`: a stream that has ended is to take its connection with it.
+                del reader, sender
         finally:
             self.welcomed = False
             await stream.close()

@@ -111,11 +111,14 @@ class Shipping:
         try:
             await asyncio.wait((reader, sender), return_when=asyncio.FIRST_COMPLETED)
             # The reader knows the status of a call that has ended, so it is asked first.
-            for task in (reader, sender):
-                if task.done():
-                    task.result()
+            if reader.done():
+                reader.result()
+            if sender.done():
+                sender.result()
         finally:
             await settle(reader, sender)
+            # As in `waiting.within`: a call that has ended is to take its connection with it.
+            del reader, sender
 
 
 class _Shipment:

@@ -30,6 +30,8 @@ async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> 
         raise TimeoutError
     finally:
         await settle(main, timer)
+        # An error that leads to its own task is let go of late, and what its frames hold with it: calls, connections.
+        del main, timer
 
 
 async def settle(*tasks: asyncio.Future[Any]) -> None:

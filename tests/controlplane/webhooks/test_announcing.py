@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -12,11 +13,13 @@ from standardwebhooks import WebhookVerificationError
 
 from tenure.controlplane.webhooks.endpoints import Wanted
 from tenure.controlplane.webhooks.schedule import Schedule
+from tenure.controlplane.webhooks.targets import TargetRules
 from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.store.outbox import DeliveryState
 from tests.controlplane.webhooks.receiver import Receiver, Reply, Seen, receiving
-from tests.controlplane.webhooks.rig import CANARY, Rig, rigged
+from tests.controlplane.webhooks.rig import CANARY, Names, Rig, rigged
+from tests.store.opening import opened
 
 
 @pytest_asyncio.fixture
@@ -235,6 +238,43 @@ async def test_gone_disables_the_endpoint(rig: Rig, receiver: Receiver) -> None:
     assert [(one.state, one.error) for one in found[2:]] == [(DeliveryState.DEAD, endpoint.disabled)]
     assert receiver.connections == calls
     assert other
+
+
+async def test_a_redirect_is_a_failed_try_and_nobody_goes_there(rig: Rig, receiver: Receiver) -> None:
+    async with receiving() as inside:
+        location = ("location", f"http://127.0.0.1:{inside.port}/latest/meta-data/")
+        receiver.replies(Reply(status=302, headers=[location]))
+        await rig.create(url_of(receiver))
+        (found,) = await rig.until(lambda found: found[:1] != [] and found[0].attempts == 1)
+        assert (found.state, found.status) == (DeliveryState.PENDING, 302)
+        assert found.error == "it answered 302, and redirects are not followed"
+        await rig.clock.advance(5)
+        await receiver.until(2)
+        assert inside.connections == 0
+
+
+async def test_a_name_that_leads_inside_since_is_not_called(receiver: Receiver) -> None:
+    rules = TargetRules(allow_http=True, ports=None)
+    names = Names()
+    names.known["hooks.example"] = ["93.184.215.14", "127.0.0.1"]
+    async with rigged(rules=rules, names=names) as rig:
+        await rig.create(url_of(receiver))
+        (found,) = await rig.until(lambda found: found[:1] != [] and found[0].attempts == 2, step_s=5)
+        assert found.error == "blocked: its name leads to an address that is not public"
+        assert receiver.connections == 0
+
+
+async def test_rules_that_became_stricter_count(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.answer = lambda seen: 500
+    async with opened(tmp_path) as store:
+        async with rigged(store) as rig:
+            await rig.create(url_of(receiver))
+            await receiver.until(1)
+            await rig.until(lambda found: found[0].attempts == 1)
+        async with rigged(store, rules=TargetRules()) as rig:
+            (found,) = await rig.until(lambda found: found[0].attempts == 2, step_s=5)
+            assert found.error == "blocked: begin it with https://"
+            assert receiver.connections == 1
 
 
 async def test_two_at_a_time_to_one_host(rig: Rig, receiver: Receiver) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 TENURE = (sys.executable, "-m", "tenure")
+LISTENING = "tenure: listening on "
+HTTP = "tenure: http on "
 
 
 class ProcessFailed(Exception):
@@ -117,15 +119,17 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def start_server(data: Path) -> tuple[Process, str]:
-    """A server on SQLite in that folder, and the address it listens on."""
-    server = Process("the server", ["serve", "--store", f"sqlite://{data}", "--listen", "127.0.0.1:0"])
+def start_server(data: Path) -> tuple[Process, str, str]:
+    """A server on SQLite in that folder, the address it listens on, and that of its web door."""
+    anywhere = "127.0.0.1:0"
+    server = Process("the server", ["serve", "--store", f"sqlite://{data}", "--listen", anywhere, "--http", anywhere])
     try:
-        line = server.wait_for("tenure: listening on ", 30.0)
+        line = server.wait_for(LISTENING, 30.0)
+        door = server.wait_for(HTTP, 30.0)
     except BaseException:
         server.kill()
         raise
-    return server, line.removeprefix("tenure: listening on ").strip()
+    return server, line.removeprefix(LISTENING).strip(), door.removeprefix(HTTP).strip()
 
 
 def start_worker(

@@ -87,7 +87,7 @@ class Teller:
         seconds = time.monotonic() - self._start
         self.chapter(f"That took {seconds:.0f} s. Try next")
         for line in (
-            ".venv/bin/tenure serve --store sqlite:///var/tmp/tenure",
+            ".venv/bin/tenure serve --store sqlite:///var/tmp/tenure --http 127.0.0.1:8080",
             ".venv/bin/tenure worker --queue default --work-dir /var/tmp/tenure-worker",
             ".venv/bin/tenure jobs create --queue default --time 10m -- python3 -c 'print(6 * 7)'",
             ".venv/bin/tenure jobs watch",

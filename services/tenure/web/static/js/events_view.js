@@ -11,6 +11,7 @@ import { address, go } from "./router.js";
 
 const BEFORE = 200;
 const KEPT = 500;
+const LOOKED_THROUGH = 20_000;
 const WAIT_MS = 400;
 const TYPES = ["JobCreated", "JobAssigned", "AssignmentDeclined", "JobStarted", "JobHeartbeat", "JobExtended", "AttemptFailed", "AttemptReleased",
   "LeaseExpired", "JobRequeued", "CancelRequested", "JobTerminated", "QueueConfigured", "QueuePaused", "QueueResumed"];
@@ -23,6 +24,7 @@ export function eventsView({ query, signal, signedOut }) {
   const hold = h("button", { type: "button", "aria-pressed": "false", onclick: toggle }, "Hold");
   const place = h("div", null, loading());
   const list = h("ol", { class: "events", reversed: true });
+  const note = h("p", { class: "count" });
   const element = h(
     "section",
     null,
@@ -30,6 +32,7 @@ export function eventsView({ query, signal, signedOut }) {
     h("form", { class: "filters few", role: "search", "aria-label": "Events", onsubmit: (event) => { event.preventDefault(); tell(); } },
       field("Type", controls.type), field("Job", controls.job), field("Queue", controls.queue)),
     place,
+    note,
   );
   let current = query;
   let running = null;
@@ -62,8 +65,10 @@ export function eventsView({ query, signal, signedOut }) {
       const end = await head(own);
       if (own.aborted) return;
       const filter = { types: some("type"), jobIds: some("job"), queues: some("queue") };
-      // A rare kind of event may lie far back: with a filter, everything is looked through.
-      const from = filter.types || filter.jobIds || filter.queues ? 0 : Math.max(0, end.position - BEFORE);
+      // What is looked for may lie far back; the events of one job are never many.
+      const back = filter.jobIds ? end.position : filter.types || filter.queues ? LOOKED_THROUGH : BEFORE;
+      const from = Math.max(0, end.position - back);
+      note.textContent = from ? `The last ${back.toLocaleString()} events were looked through.` : "";
       listen(filter, from, own);
     } catch (error) {
       if (own.aborted) return;

@@ -44,12 +44,10 @@ export function jobRows({ sort }) {
 
   function change({ jobId, status, event }) {
     const row = rows.get(jobId);
-    if (!row) return false;
-    const version = Number(event?.streamVersion ?? 0);
-    if (version <= Number(row.job.version ?? 0)) return true; // The page was younger than the watch.
+    const version = Number(event.streamVersion);
+    if (!row || version <= Number(row.job.version)) return; // Not here, or the page is younger than the watch.
     row.job = { ...row.job, version, status: { ...status, resolvedProduct: row.job.status?.resolvedProduct } };
     draw(row);
-    return true;
   }
 
   function find(text) {
@@ -74,7 +72,7 @@ export function jobRows({ sort }) {
     next.focus();
   }
 
-  return { element, show, change, find, told, count: () => rows.size };
+  return { element, show, change, find, told, count: () => rows.size, has: (id) => rows.has(id) };
 }
 
 function made(job) {

@@ -48,6 +48,7 @@ export function jobView({ path, session, signal, signedOut }) {
 
   function take(other) {
     job = other;
+    document.title = `${titleOf(job.specification, job.id)} – Tenure`;
     page.show(job, history);
     if (!isFinal(job.status)) return;
     page.live.element.hidden = true;

@@ -14,6 +14,9 @@ import { address, go } from "./router.js";
 
 const PAGE_SIZE = 50;
 const SOON_MS = 400;
+const AT_MOST_EVERY_MS = 1500;
+// What cannot bring a job onto the page or move it: most of what happens.
+const QUIET = ["jobHeartbeat", "jobAssigned", "assignmentDeclined"];
 
 export function jobsView({ query, signal, signedOut }) {
   const live = liveMark();
@@ -34,6 +37,7 @@ export function jobsView({ query, signal, signedOut }) {
   let current = query;
   let running = null;
   let soon = 0;
+  let last = -Infinity; // when the page was last asked for again
 
   function find(text) {
     rows.find(text);
@@ -106,21 +110,31 @@ export function jobsView({ query, signal, signedOut }) {
   }
 
   function take(message) {
-    const known = message.event && rows.change(message.event);
-    if (message.snapshot || message.left || (message.event && !known && !trail.length)) again();
+    if (message.event) rows.change(message.event);
+    if (message.snapshot || message.left || (message.event && !trail.length && moves(message.event))) again();
+  }
+
+  /** Whether an event may bring a job onto the first page, or another place on it. */
+  function moves({ jobId, event }) {
+    if (QUIET.some((kind) => kind in event)) return false;
+    if (!rows.has(jobId) && ("jobCreated" in event || current.get("state"))) return true;
+    return Boolean(current.get("sort")?.startsWith("expires"));
   }
 
   function again() {
-    const own = running.signal;
+    const wait_ms = Math.max(SOON_MS, last + AT_MOST_EVERY_MS - performance.now());
     soon ||= setTimeout(async () => {
       soon = 0;
+      last = performance.now();
+      const own = AbortSignal.any([signal, running.signal]);
       try {
-        if (!own.aborted && !signal.aborted) await page(AbortSignal.any([signal, own]));
+        await page(own);
       } catch (error) {
+        if (own.aborted) return;
         if (isSignedOut(error)) signedOut();
-        else live.set("waiting", error);
+        else again();
       }
-    }, SOON_MS);
+    }, wait_ms);
   }
 
   function changed(other) {

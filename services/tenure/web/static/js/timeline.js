@@ -4,7 +4,7 @@
 // changes, when the job changes, and every second while the job lives. All of it is in the tables below it too.
 
 import { now } from "./clock.js";
-import { fill, h, s } from "./dom.js";
+import { fill, h, s, setText } from "./dom.js";
 import { clockTime, exact, relative, span } from "./format.js";
 import { ticks, timelineModel } from "./timeline_model.js";
 import { isFinal } from "./words.js";
@@ -19,7 +19,8 @@ export function timelinePart(signal) {
   const place = h("div", { class: "timeline", role: "img" });
   const buttons = Object.entries(SCALES).map(([key, label]) => h("button", { type: "button", "aria-pressed": "false", onclick: () => choose(key) }, label));
   const scale = h("div", { class: "segments", role: "group", "aria-label": "Scale of the timeline" }, buttons);
-  const element = h("section", { class: "part" }, h("div", { class: "head" }, h("h2", null, "Timeline"), scale), place, legend());
+  const left_out = h("p", { class: "hint", hidden: true });
+  const element = h("section", { class: "part" }, h("div", { class: "head" }, h("h2", null, "Timeline"), scale), place, left_out, legend());
   let shown = null;
   let chosen = null;
   let width = 0;
@@ -40,6 +41,8 @@ export function timelinePart(signal) {
     const whole = model.allocation?.to > model.end && !model.final;
     const key = whole ? (chosen ?? usual(model)) : "past";
     scale.hidden = !whole;
+    left_out.hidden = !model.more;
+    setText(left_out, `${model.more} earlier attempts are only in the table.`);
     buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(Object.keys(SCALES)[index] === key)));
     place.setAttribute("aria-label", inWords(model));
     fill(place, picture(model, width, key === "whole" ? model.allocation.to : model.end));
@@ -52,7 +55,8 @@ export function timelinePart(signal) {
     draw();
   });
   const clock = setInterval(() => {
-    if (shown && !document.hidden && !isFinal(shown.job.status)) draw();
+    // Not while somebody points at it: what is drawn again loses the text that explains it.
+    if (shown && !document.hidden && !isFinal(shown.job.status) && !place.matches(":hover")) draw();
   }, 1000);
   size.observe(place);
   signal.addEventListener("abort", () => {
