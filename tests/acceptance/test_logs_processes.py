@@ -131,7 +131,7 @@ async def test_a_command_that_prints_without_end_is_followed_and_delays_no_beat(
                 (tmp_path / "end").touch()
     assert piece.end
     assert reached > MEGABYTES_50
-    assert pieces > 100
+    assert pieces > 20
     # Who joins late begins with what the worker still has.
     assert joined_late is not None
     assert (await joined_late).offset > 0

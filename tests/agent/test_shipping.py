@@ -18,6 +18,8 @@ from tests.agent.bench import Bench, PlayedCopying
 from tests.agent.conftest import Eventually
 from tests.agent.fake_server import Session, Shipment, assignment
 
+pytestmark = pytest.mark.processes
+
 # Prints one byte after the other of a text in which every line says at which offset it begins.
 FLOOD = "import sys\nfor n in range(0, {bytes}, 64): sys.stdout.write('%063d\\n' % n)"
 # Prints a word whenever a file with its number comes to be, and ends after the last one.

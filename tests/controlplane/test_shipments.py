@@ -12,6 +12,7 @@ import pytest
 from tenure.v1 import worker_service_pb2 as pb
 from tenure.v1.job_service_pb2 import FollowLogsRequest
 from tests.acceptance.specifications import simple
+from tests.acceptance.waiting import eventually
 from tests.acceptance.world import open_world
 from tests.controlplane.output_scene import Scene, open_scene
 from tests.controlplane.shippers import asked, told
@@ -50,13 +51,18 @@ async def test_output_is_read_as_it_is_shipped_to_its_end(scene: Scene) -> None:
 
 
 async def test_a_worker_is_asked_for_what_it_has_taken(scene: Scene) -> None:
-    job_id = await scene.user.create(simple())
+    """A worker knows nothing of a lease before it has heard of it, and asks nobody about it."""
+    job_id = await scene.user.create(simple(queue="later"))
     scene.follow(job_id)
-    offered = await scene.worker.assignment()
-    await scene.worker.round_trip()
-    assert asked(scene.worker) == []
-    await scene.worker.accept(offered)
-    await told(scene.worker)
+    logs = scene.world.server.plane.workers.logs
+    await eventually(lambda: _is(bool(logs._topics._all)), "the call to arrive")
+    worker = await scene.world.worker("x", queues=["later"])
+    offered = await worker.assignment()
+    await eventually(lambda: _is(bool(logs._shipments._feeds)), "it to be followed")
+    await worker.round_trip()
+    assert asked(worker) == []
+    await worker.accept(offered)
+    await told(worker)
 
 
 async def test_several_share_one_shipping_and_without_any_it_stops(scene: Scene) -> None:
@@ -259,3 +265,7 @@ async def test_a_server_that_was_started_again_goes_on_and_has_what_was_kept(tmp
         assert (await resumed.end()).offset == 6
         assert resumed.text == "def"
         await again.close()
+
+
+async def _is(seen: bool) -> bool:
+    return seen

@@ -31,7 +31,7 @@ export function refill(element, ...children) {
 
 /** Puts the focus on the control that is marked for it, else on the heading, so that what is new is read out. */
 export function focusHeading(element) {
-  const first = element.querySelector("[autofocus]") ?? element.querySelector("h1");
+  const first = element.querySelector("[data-focus]") ?? element.querySelector("h1");
   if (first?.tagName === "H1") first.tabIndex = -1;
   first?.focus({ preventScroll: true });
 }

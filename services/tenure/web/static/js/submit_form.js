@@ -16,7 +16,7 @@ export function specificationForm(first, focused) {
   const plain = { type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "off" };
   const words = h("p", { class: "words", "aria-live": "polite" });
   const c = {
-    command: h("input", { ...plain, class: "mono", placeholder: "python3 main.py --steps 100", oninput: showWords, autofocus: focused }),
+    command: h("input", { ...plain, class: "mono", placeholder: "python3 main.py --steps 100", oninput: showWords, "data-focus": focused }),
     name: h("input", { ...plain, maxlength: 256 }),
     queue: h("input", { ...plain, list: queues.id, placeholder: "default" }),
     time: h("input", { ...plain, placeholder: "1h30m" }),
