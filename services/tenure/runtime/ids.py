@@ -6,7 +6,6 @@ import os
 import time
 from typing import Protocol
 
-
 # Random bytes drawn at once: a call of the kernel costs more than the rest of an id.
 _BUFFER = 4096
 
