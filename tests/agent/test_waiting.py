@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 
@@ -25,6 +26,7 @@ async def test_what_failed_work_held_is_let_go_of_with_its_error() -> None:
             await within(FakeClock(), 1.0, work(held))
         except ValueError:
             del held
+        await asyncio.sleep(0)  # the loop is through with the task
         assert left() is None
     finally:
         gc.enable()
