@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.rig import machine
-from benchmarks.rig.bench import RESULTS, Bench
+from benchmarks.rig.bench import DISTURBED, RESULTS, Bench
 from benchmarks.rig.figures import Answer, Claim, Series
 
 WIDTH = 120
@@ -22,8 +22,6 @@ RATIO_HEADERS = ("Goal", "Ratio of", "Median", "Range", "Wanted", "So")
 MEDIANS = "What they were made of: medians"
 MEDIAN_HEADERS = ("Goal", "Case", "Value", "Unit", "p50 ms", "p99 ms", "Server µs", "Others")
 LEFT = {"Ratio of", "So", "Case", "Unit"}
-# Other programs kept so much of a processor busy: the figures are theirs as well.
-DISTURBED = 0.15
 
 
 class Run:

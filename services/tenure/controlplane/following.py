@@ -117,7 +117,7 @@ class Following:
         if self._until is not None and follower.position >= self._until:
             self._done = True
         elif _now_s() - max(self._began_s, feed.moved_s or 0.0) >= PATIENCE_S:
-            raise Refused(Reason.WORKER_UNREACHABLE, "the worker that runs the attempt is not connected; try again")
+            raise Refused(Reason.WORKER_UNREACHABLE, "the worker that runs the attempt does not answer; try again")
         self._soon = True
 
     async def _over(self, number: int) -> FollowLogsResponse | None:

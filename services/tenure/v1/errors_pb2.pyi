@@ -117,7 +117,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Shown with the worker; never the reason of a refused call.
     """
     ERROR_REASON_WORKER_UNREACHABLE: _ErrorReason.ValueType  # 48
-    """FAILED_PRECONDITION: the worker that has the output is not connected."""
+    """FAILED_PRECONDITION: the worker that has the output does not answer."""
     ERROR_REASON_VERSION_CONFLICT: _ErrorReason.ValueType  # 50
     """ABORTED: other changes of the same job kept winning; read again and retry."""
     ERROR_REASON_COMMIT_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 51
@@ -231,7 +231,7 @@ ERROR_REASON_WORKER_SUSPECT: ErrorReason.ValueType  # 47
 Shown with the worker; never the reason of a refused call.
 """
 ERROR_REASON_WORKER_UNREACHABLE: ErrorReason.ValueType  # 48
-"""FAILED_PRECONDITION: the worker that has the output is not connected."""
+"""FAILED_PRECONDITION: the worker that has the output does not answer."""
 ERROR_REASON_VERSION_CONFLICT: ErrorReason.ValueType  # 50
 """ABORTED: other changes of the same job kept winning; read again and retry."""
 ERROR_REASON_COMMIT_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 51

@@ -36,8 +36,9 @@ def demo(
 ) -> None:
     """Show everything once: a job that survives its worker, an extension, a cancellation, and the log."""
     console = Console(highlight=False)
-    # Whoever ends the demo by SIGTERM wants what it has started to end as well.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever ends the demo, by whichever signal and from wherever it was started, ends what it has started.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="tenure-demo-"))
     try:
         with ExitStack() as running:
