@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice, repeat
 
-from benchmarks.rig.bench import Bench, Case, closed_loop, for_seconds
+from benchmarks.rig.bench import Bench, Case, closed_loop
 from benchmarks.rig.callers import created_event, stored_event_bytes
 from benchmarks.rig.figures import Answer, Claim, Sample, ratios
 from benchmarks.rig.finished import opened
 from benchmarks.rig.raw_sqlite import RawLog
 from tenure.domain import events as e
 from tenure.domain.job import create
+from tenure.runtime import garbage
 from tenure.runtime.ids import Uuid7Ids
 from tenure.store.store import Append, Unit
 
@@ -21,19 +23,20 @@ SECONDS = 1.0
 
 async def ask(bench: Bench) -> Answer:
     """Commits of one job each through the store's port: one after the other, and 64 at once."""
+    garbage.settle()  # as a server does
     async with bench.scratch() as folder:
         store = await opened(folder / "data")
         raw = RawLog(folder / "raw.db")
         data = stored_event_bytes()
 
         async def commits(callers: int) -> Sample:
-            units = _units()
+            units = list(islice(_units(), bench.size(2_000 if callers == 1 else 12_000, 3 * callers)))
 
             async def call() -> int:
-                await store.commit(next(units))
+                await store.commit(units.pop())
                 return 1
 
-            return await closed_loop(call, for_seconds(bench.seconds(SECONDS)), in_flight=callers)
+            return await closed_loop(call, repeat(None, len(units)), in_flight=callers)
 
         async def insert() -> Sample:
             return raw.insert(data, 1, bench.seconds(SECONDS))

@@ -15,8 +15,9 @@ from tenure.domain.errors import Reason, Refused
 from tenure.domain.job import Job
 from tenure.domain.states import Phase, State
 from tenure.runtime.ids import Ids
+from tenure.store.memory import MemoryStore
 from tenure.store.open import open_store
-from tenure.store.store import Append, Store, Unit
+from tenure.store.store import Append, Committed, StorageFull, Store, Unit
 from tests.fakes import FakeClock, SequenceIds
 
 HOUR = 3_600_000_000
@@ -36,6 +37,17 @@ def creation(**changes: object) -> e.JobCreated:
         arguments=(),
     )
     return replace(event, **changes)  # type: ignore[arg-type]
+
+
+class FullStore(MemoryStore):
+    """A store that begins no transaction while it is `full`."""
+
+    full = False
+
+    async def commit(self, unit: Unit) -> Committed:
+        if self.full:
+            raise StorageFull("no room")
+        return await super().commit(unit)
 
 
 class Bench:
@@ -139,6 +151,18 @@ async def test_a_repeat_is_answered_even_when_the_job_has_ended(bench: Bench) ->
     executed = await bench.handler.execute(steps, actor="user:user", request=key(), answer=lambda jobs: b"other")
     assert executed.repeated
     assert executed.answer == b"extended"
+
+
+async def test_a_repeated_creation_is_answered_even_when_the_disk_is_full() -> None:
+    store = FullStore()
+    handler = Handler(store, FakeClock(), SequenceIds("62348"))
+    first = await handler.create([creation()], actor="user:user", request=key(), answer=lambda ids: ids[0].encode())
+    store.full = True
+    again = await handler.create([creation()], actor="user:user", request=key(), answer=lambda ids: b"another")
+    assert (again.answer, again.position, again.repeated) == (b"62348", first.position, True)
+    with pytest.raises(StorageFull):
+        await handler.create([creation()], actor="user:user", request=replace(key(), request_id="r-2"))
+    await store.close()
 
 
 async def test_a_request_id_with_another_body_is_refused(bench: Bench) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 import tempfile
@@ -17,7 +16,7 @@ import typer
 
 from tenure.cli.failures import EXIT_REFUSED, Problem
 from tenure.cli.local_token import remove_pointer, write_pointer
-from tenure.runtime import logs
+from tenure.runtime import garbage, logs
 
 if TYPE_CHECKING:
     from tenure.controlplane.app import ControlPlane, ServerSettings
@@ -174,7 +173,7 @@ async def _serve(settings: ServerSettings, opened: socket | None) -> None:
             with suppress(OSError):
                 write_pointer(plane.address, token)
                 pointed.append((plane.address, token))
-        _settle_garbage_collector()
+        garbage.settle()
         sys.stdout.write(f"tenure: listening on {plane.address}\n")
         if opened is not None:
             from tenure.web.serving import address_of
@@ -193,17 +192,6 @@ async def _serve(settings: ServerSettings, opened: socket | None) -> None:
                 end_tracing()
             for address, token in pointed:
                 remove_pointer(address, token)
-
-
-def _settle_garbage_collector() -> None:
-    """Look for cycles less often, and not among what is there when serving begins.
-
-    Its usual rhythm is for programs with few objects. Beside tens of thousands of live jobs it took a third of the
-    loop's time, in pauses of up to 0.4 s. What a call leaves behind is still found young.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _store_failed(error: BaseException) -> None:
