@@ -34,9 +34,14 @@ demo: $(PROJECT_INSTALLED) ## See a job run, lose its worker, resume, be extende
 test: $(PROJECT_INSTALLED) ## Run the tests
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# The long forms of all proofs, one after the other: they have the machine to themselves. Then docs/proof.md is made
+# again from their records, also when one of them failed.
+PROOFS := tests/acceptance/test_kill_server.py tests/faults tests/hostile tests/simulation
+
 .PHONY: prove
-prove: $(PROJECT_INSTALLED) ## Run the long proofs that `make test` leaves out
-	@$(PY) -m pytest -m prove --timeout 3600 $(ARGS)
+prove: $(PROJECT_INSTALLED) ## Run the long proofs and write docs/proof.md (root, more than an hour)
+	@TENURE_PROVE=full TENURE_PROOF_DIR=build/proof $(PY) -m pytest -n 0 -m "" --timeout 7200 $(ARGS) $(PROOFS); \
+	  proven=$$?; $(PY) -m tests.proof.report build/proof && exit $$proven
 
 # Every part runs even when an earlier one failed: `make -k check`.
 .PHONY: check
