@@ -36,7 +36,7 @@ test: $(PROJECT_INSTALLED) ## Run the tests
 
 # The long forms of all proofs, one after the other: they have the machine to themselves. Then docs/proof.md is made
 # again from their records, also when one of them failed.
-PROOFS := tests/acceptance/test_kill_server.py tests/faults tests/hostile tests/simulation
+PROOFS := tests/faults tests/hostile tests/simulation
 
 .PHONY: prove
 prove: $(PROJECT_INSTALLED) ## Run the long proofs and write docs/proof.md (root, more than an hour)

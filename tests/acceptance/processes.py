@@ -15,8 +15,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 READY_S = 60.0
 LISTENING = re.compile(r"^tenure: listening on (\S+)$", re.MULTILINE)
@@ -45,8 +46,35 @@ def run_tenure(
     )
 
 
+class Running(Protocol):
+    """A process that was started."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also its group's."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None: it runs."""
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+
+
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], Running]
+
+
+def popen(arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> Running:
+    """Start a program whose output is added to that file."""
+    with output.open("ab") as file:
+        return subprocess.Popen(
+            arguments, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+        )
+
+
 class Process:
-    """One `tenure …` that runs until it is ended."""
+    """One `tenure …` that runs until it is ended; `launch` is how it is started."""
+
+    launch: Launch = staticmethod(popen)
 
     def __init__(self, name: str, directory: Path, arguments: Sequence[str], env: Mapping[str, str]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -54,20 +82,12 @@ class Process:
         self.output_file = directory / f"{name}.log"
         self._arguments = [*TENURE, *arguments]
         self._env = dict(env)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
 
     def start(self) -> None:
         """Start it; does not wait."""
         assert self._process is None or self._process.poll() is not None
-        with self.output_file.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._arguments,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        self._process = self.launch(self._arguments, self._env, self.output_file)
 
     @property
     def pid(self) -> int:

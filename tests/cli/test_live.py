@@ -45,7 +45,13 @@ def test_copying_is_shown_while_it_goes_on(live: LiveTimeline) -> None:
     )
     live.take(changed("a", 9, job_pb2.JOB_STATE_IN_QUEUE, job_heartbeat=beat))
     assert "copying input ↓ 45 files 1.0 MiB" in screen(live)
-    live.take(ended("a", 10))
+    beat.transfer.files_pending = 15
+    live.take(changed("a", 10, job_pb2.JOB_STATE_IN_QUEUE, job_heartbeat=beat))
+    [line] = [line for line in screen(live).splitlines() if "copying" in line]
+    assert "copying input ↓ 45 files 1.0 MiB, 15 to go" in line
+    assert line.count("━") == 24 + 8  # three quarters of it are done
+    assert "╸" not in line
+    live.take(ended("a", 11))
     shown = screen(live)
     assert "SUCCESS/COMPLETED" in shown
     assert "copying" not in shown

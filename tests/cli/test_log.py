@@ -69,9 +69,32 @@ async def test_a_log_without_anchor_is_accepted_on_request(data: Path) -> None:
     assert "anchor.json is missing" in err
     code, out, _ = tenure("log", "verify", "--write-anchor", "--store", f"sqlite://{data}")
     assert code == 0
-    assert out.startswith("anchored: position 5, chain ")
+    assert re.fullmatch(r"verified: 5 events, 2 jobs, chain ([0-9a-f]{8})\nanchored: position 5, chain \1\n", out)
     async with opened(data) as store:
         assert store.head().position == 5
+
+
+async def test_what_is_not_whole_is_not_accepted(data: Path) -> None:
+    anchor = data / "anchor.json"
+    anchor.unlink()
+    connection = apsw.Connection(str(data / "tenure.db"))
+    connection.execute("UPDATE commits SET hash = zeroblob(32) WHERE position = 2")
+    connection.close()
+    code, out, err = tenure("log", "verify", "--write-anchor", "--store", f"sqlite://{data}")
+    assert (code, out) == (1, "")
+    assert "no anchor was written" in err
+    assert "the hash chain breaks there" in err
+    assert not anchor.exists()
+
+
+async def test_what_the_anchor_knew_better_is_said_before_it_goes(data: Path) -> None:
+    anchor = data / "anchor.json"
+    anchor.write_text(anchor.read_text().replace('"position": 5', '"position": 7'))
+    code, out, err = tenure("log", "verify", "--write-anchor", "--store", f"sqlite://{data}")
+    assert (code, "anchored: position 5" in out) == (0, True)
+    assert err == (
+        "tenure: given up: the log ends at position 5, but position 7 was durable: 2 acknowledged events are gone\n"
+    )
 
 
 @pytest.mark.parametrize(

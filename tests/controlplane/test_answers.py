@@ -50,12 +50,14 @@ async def test_beating_every_second_is_written_once_a_minute_and_at_the_end() ->
             await worker.beat(one.lease_id)
         last = pb.FinalBeat(count=607, progress=job_pb2.Progress(fraction=1, message="all"))
         last.sync.files_uploaded = 25
+        last.sync.files_pending = 2
         report = succeeded(one.lease_id)
         report.last_beat.CopyFrom(last)
         await worker.report(report)
         written = await beats(plane, job_id)
         assert [beat.count for beat in written] == [1, 61, 121, 181, 241, 301, 361, 421, 481, 541, 607]
-        assert (written[-1].transfer.files_uploaded, written[-1].progress_message) == (25, "all")
+        assert written[-1].transfer == e.Transfer(files_uploaded=25, files_pending=2)
+        assert written[-1].progress_message == "all"
         job = await plane.job(job_id)
         assert (job.num_heartbeats, job.outcome) == (607, e.Outcome.COMPLETED)
 

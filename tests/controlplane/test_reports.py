@@ -45,6 +45,60 @@ async def test_repeats_are_acknowledged_and_write_nothing() -> None:
         assert await plane.types(job_id) == ["JobCreated", "JobAssigned", "JobStarted", "JobTerminated"]
 
 
+async def third_attempt(plane: Plane) -> tuple[str, list[FakeWorker], list[pb.Assignment]]:
+    """A job that failed on one worker, was given back by the next, and runs on a third."""
+    workers = [FakeWorker(plane, name) for name in "abc"]
+    for worker in workers:
+        await worker.connect()
+    [job_id] = await plane.create()
+    await plane.settle()
+    for worker, end in zip(workers, (failed, released, None), strict=True):
+        [one] = worker.assignments
+        await worker.start(one.lease_id)
+        if end is not None:
+            assert [ack.state for ack in await worker.report(end(one.lease_id))] == [HELD]
+    return job_id, workers, [worker.assignments[0] for worker in workers]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_end_of_an_attempt_is_acknowledged_again_after_later_ones(restarted: bool) -> None:
+    async with Plane() as plane:
+        job_id, (first, second, third), (one, two, three) = await third_attempt(plane)
+        if restarted:
+            await plane.restart()
+            await first.connect([one])
+            await second.connect([two])
+        before = await plane.types(job_id)
+        assert [ack.state for ack in await first.report(failed(one.lease_id))] == [HELD]
+        assert [ack.state for ack in await second.report(released(two.lease_id), stopped(two.lease_id))] == [HELD] * 2
+        for worker, report in ((first, succeeded(one.lease_id)), (second, failed(two.lease_id))):
+            [ack] = await worker.report(report)
+            assert (ack.state, ack.error) == (LOST, errors_pb2.ERROR_REASON_OUTCOME_CONFLICT)
+        # Whose lease it was still counts, and what would begin something comes too late.
+        for worker, report in ((first, failed(two.lease_id)), (first, started(one.lease_id))):
+            [ack] = await worker.report(report)
+            assert (ack.state, ack.error) == (LOST, errors_pb2.ERROR_REASON_LEASE_LOST)
+        assert await plane.types(job_id) == before
+        if restarted:
+            await third.connect([three])
+        assert [ack.state for ack in await third.report(succeeded(three.lease_id))] == [HELD]
+        assert [ack.state for ack in await first.report(failed(one.lease_id))] == [HELD]
+
+
+async def test_an_attempt_that_was_lost_before_another_ended_stays_lost() -> None:
+    async with Plane() as plane:
+        old, new = FakeWorker(plane, "old"), FakeWorker(plane, "new")
+        _, lease_id = await running(plane, old)
+        await plane.clock.advance(60)
+        await new.connect()
+        [again] = new.assignments
+        await new.start(again.lease_id)
+        await new.report(released(again.lease_id))
+        for item in (failed(lease_id), succeeded(lease_id), released(lease_id)):
+            [ack] = await old.report(item)
+            assert (ack.state, ack.error) == (LOST, errors_pb2.ERROR_REASON_LEASE_LOST)
+
+
 async def test_another_outcome_than_the_accepted_one_is_a_conflict() -> None:
     async with Plane() as plane:
         worker = FakeWorker(plane, "a")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from tenure.domain import events as e
 from tenure.domain.decide import Dated
@@ -42,8 +42,10 @@ def _check_attempts(job: Job, events: list[e.JobEvent]) -> None:
 
 
 def _check_counts(job: Job, events: list[e.JobEvent]) -> None:
-    assert job.num_failures == sum(isinstance(event, e.AttemptFailed) for event in events)
-    assert job.num_interruptions == sum(isinstance(event, e.AttemptReleased | e.LeaseExpired) for event in events)
+    # The end of an attempt that was asked to stop, its job being cancelled, counts as neither.
+    counted = list(takewhile(lambda event: not isinstance(event, e.CancelRequested), events))
+    assert job.num_failures == sum(isinstance(event, e.AttemptFailed) for event in counted)
+    assert job.num_interruptions == sum(isinstance(event, e.AttemptReleased | e.LeaseExpired) for event in counted)
     most: dict[int, int] = {}
     for event in events:
         if isinstance(event, e.JobHeartbeat):

@@ -121,6 +121,8 @@ def test_every_way_out_of_stopping_is_a_cancellation(command: c.Command, events:
     assert kinds(life.do(command, T0 + 3 * S)) == events
     assert (life.job.state, life.job.outcome) == (State.SUCCESS, e.Outcome.CANCELLED)
     assert life.job.reason == "enough"
+    # However its attempt ended, the job was asked to stop: that is no failure of it, and nothing interrupted it.
+    assert (life.job.num_failures, life.job.num_interruptions) == (0, 0)
 
 
 # --- repeats, contradictions and what comes too late ---

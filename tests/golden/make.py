@@ -107,6 +107,18 @@ EVENTS: dict[str, tuple[str, int, e.Payload]] = {
         4,
         e.JobHeartbeat(lease_id=LEASE, attempt=1, count=1, last_beat_us=T0, progress=0.0),
     ),
+    "JobHeartbeat-files-pending": (
+        "job/1",
+        4,
+        e.JobHeartbeat(
+            lease_id=LEASE,
+            attempt=1,
+            count=1,
+            last_beat_us=T0,
+            stage=e.Stage.SYNC_BEFORE,
+            transfer=e.Transfer(files_downloaded=45, files_pending=15),
+        ),
+    ),
     "JobExtended": ("job/1", 5, e.JobExtended(requested_us=HOUR + 1)),
     "AttemptFailed": (
         "job/1",

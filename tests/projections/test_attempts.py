@@ -12,7 +12,7 @@ RUNNING = advance(ROW, e.JobStarted(lease_id="l", attempt=3, worker_id="w"), 110
 
 
 def test_an_assignment_begins_an_attempt() -> None:
-    assert AttemptRow(number=3, worker_id="w", assigned_us=100) == ROW
+    assert AttemptRow(number=3, lease_id="l", worker_id="w", assigned_us=100) == ROW
 
 
 def test_a_start_is_noted() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
 from tenure.store.lock import StoreLocked
-from tenure.store.offline import accept_log, verify_directory
+from tenure.store.offline import accept_directory, verify_directory
 from tenure.store.sqlite_schema import BadDatabase
 from tenure.store.store import Head
 from tests.store.making import add_jobs, load
@@ -199,9 +199,32 @@ async def test_an_operator_may_go_on_with_what_is_there(tmp_path: Path) -> None:
         await add_jobs(store, "a")
         head = store.head()
     (tmp_path / "anchor.json").unlink()
-    assert accept_log(tmp_path).position == 1
+    *_, (accepted, report) = accept_directory(tmp_path)
+    assert (accepted, report.ok, report.jobs) == (head, True, 1)
     async with opened(tmp_path) as store:
         assert store.head() == head
+
+
+async def test_nobody_goes_on_with_what_is_not_whole(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await add_jobs(store, "a")
+    anchor = tmp_path / "anchor.json"
+    anchor.unlink()
+    connection = apsw.Connection(str(tmp_path / "tenure.db"))
+    connection.execute("UPDATE commits SET hash = zeroblob(32)")
+    connection.close()
+    *_, (_, report) = accept_directory(tmp_path)
+    assert not report.ok
+    assert not anchor.exists()
+
+
+async def test_nothing_is_accepted_before_the_check_is_over(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await add_jobs(store, "a")
+    anchor = tmp_path / "anchor.json"
+    anchor.unlink()
+    next(accept_directory(tmp_path))
+    assert not anchor.exists()
 
 
 async def test_what_a_crash_leaves_is_opened(tmp_path: Path) -> None:

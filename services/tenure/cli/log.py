@@ -25,7 +25,14 @@ from tenure.cli.log_directory import StoreOption, bar, data_directory, refusals,
 from tenure.cli.session import DEFAULT_SERVER, Options, Output, Session, open_session
 from tenure.cli.text import clean, size
 from tenure.store.lock import StoreLocked
-from tenure.store.offline import accept_log, backup_directory, head_of_directory, rebuild_directory, verify_directory
+from tenure.store.offline import (
+    accept_directory,
+    anchor_says,
+    backup_directory,
+    head_of_directory,
+    rebuild_directory,
+    verify_directory,
+)
 from tenure.store.open import directory_of
 from tenure.store.sqlite_schema import NAME
 from tenure.v1 import admin_service_pb2
@@ -56,10 +63,12 @@ def _verify(
     store: OptionalStore = None,
     write_anchor: Annotated[
         bool,
-        typer.Option("--write-anchor", help="Go on with the log as it is, even if its end was lost; needs --store."),
+        typer.Option(
+            "--write-anchor", help="Where all else is well, go on with the log even if its end was lost; needs --store."
+        ),
     ] = False,
 ) -> None:
-    """Check everything: dense positions, the hash chain, every event, and that the rows are what the log makes.
+    """Check everything: dense positions, the hash chain, every event, the rows that the log makes, and the anchor.
 
     Ends with 0 when all is well, and with 1 when something is wrong.
     """
@@ -74,10 +83,8 @@ def _verify(
     directory = data_directory(store)
     with refusals():
         try:
-            if write_anchor:
-                anchor = accept_log(directory)
-                print(f"anchored: position {anchor.position}, chain {anchor.hash.hex()[:8] or 'empty'}")
-            steps = verify_directory(directory)
+            given_up = anchor_says(directory) if write_anchor else ""
+            steps = accept_directory(directory) if write_anchor else verify_directory(directory)
             head, report = next(steps)  # there is always a last report
         except StoreLocked as locked:
             if write_anchor:
@@ -87,8 +94,13 @@ def _verify(
         with bar("verifying") as progress:
             for head, report in steps:
                 progress(report.position, head.position)
-    _tell_problems(report.problems)
-    print(f"verified: {report.events} events, {report.jobs} jobs, chain {head.hash.hex()[:8] or 'empty'}")
+    _tell_problems(report.problems, "the log is not whole" + (": no anchor was written" if write_anchor else ""))
+    chain = head.hash.hex()[:8] or "empty"
+    print(f"verified: {report.events} events, {report.jobs} jobs, chain {chain}")
+    if write_anchor:
+        print(f"anchored: position {head.position}, chain {chain}")
+    if given_up:
+        sys.stderr.write(f"tenure: given up: {given_up}\n")
 
 
 app.command("verify")(options_command(_verify))
@@ -107,9 +119,9 @@ def _verify_by_server(options: Options) -> None:
     print(f"verified by {session.server}: {report.events} events")
 
 
-def _tell_problems(problems: list[str]) -> None:
+def _tell_problems(problems: list[str], message: str = "the log is not whole") -> None:
     if problems:
-        raise Problem("the log is not whole", details=problems, exit_code=EXIT_REFUSED)
+        raise Problem(message, details=problems, exit_code=EXIT_REFUSED)
 
 
 def _state(options: Options, store: OptionalStore = None) -> None:

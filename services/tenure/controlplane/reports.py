@@ -16,11 +16,12 @@ from tenure.controlplane.times import set_timestamp
 from tenure.controlplane.workers import Worker, Workers
 from tenure.domain import commands as c
 from tenure.domain import events as e
+from tenure.domain.decide import check_repeat
 from tenure.domain.errors import Reason, Refused
 from tenure.domain.job import Job
 from tenure.runtime.clock import Clock
 from tenure.runtime.logs import get_logger
-from tenure.store.store import CommitOutcomeUnknown, StoreError
+from tenure.store.store import CommitOutcomeUnknown, Store, StoreError
 from tenure.v1 import errors_pb2, job_pb2
 from tenure.v1 import worker_service_pb2 as pb
 
@@ -38,19 +39,22 @@ _KINDS = {
 class Reports:
     """Carries out reports.
 
-    `on_last` is told of every report of an end, with the worker's id, once it was carried out.
+    `store` is asked for the history of a job whose attempts are reported of late; `on_last` is told of every report of
+    an end, with the worker's id, once it was carried out.
     """
 
     def __init__(
         self,
         *,
         handler: Handler,
+        store: Store,
         clock: Clock,
         workers: Workers,
         leases: Leases,
         on_last: Callable[[str, pb.Report.Item], None] = lambda worker_id, item: None,
     ) -> None:
         self._handler = handler
+        self._store = store
         self._clock = clock
         self._workers = workers
         self._leases = leases
@@ -89,6 +93,7 @@ class Reports:
     async def _carry_out(self, session: Session, steps: list[Step]) -> list[Job | Refused] | None:
         try:
             executed = await self._handler.execute(steps, actor=f"worker:{session.worker.id}", partial=True)
+            return [await self._told(step, job) for step, job in zip(steps, executed.jobs, strict=True)]
         except CommitOutcomeUnknown:
             raise
         except (StoreError, Refused) as error:
@@ -97,7 +102,25 @@ class Reports:
             if refused is not None:
                 session.refuse(refused.reason, refused.message, "report")
             return None
-        return executed.jobs
+
+    async def _told(self, step: Step, outcome: Job | Refused) -> Job | Refused:
+        """What came of a report.
+
+        A job knows which end it accepted last. The repeat of an earlier one, said again after a later attempt has ended
+        too, is found in its history.
+        """
+        command = step.command
+        lost = isinstance(outcome, Refused) and outcome.reason is Reason.LEASE_LOST
+        if not lost or not isinstance(command, c.Succeed | c.Fail | c.Release):
+            return outcome
+        view = (await self._store.view_jobs([step.job_id])).get(step.job_id)
+        if view is None:
+            return outcome
+        try:
+            check_repeat(command, next((one.end for one in view.attempts if one.lease_id == command.lease_id), ""))
+        except Refused as refused:
+            return refused
+        return view.stored.job
 
     def _step(self, worker: Worker, item: pb.Report.Item) -> Step | None:
         """The command of a report; None: it changes no job."""

@@ -84,6 +84,7 @@ class WorkerService:
             sessions=self._sessions,
             reports=Reports(
                 handler=handler,
+                store=store,
                 clock=clock,
                 workers=self._workers,
                 leases=self._leases,

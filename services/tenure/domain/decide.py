@@ -163,18 +163,28 @@ _SETTLES: dict[type[c.WorkerCommand], str] = {
 }
 
 
+def check_repeat(command: c.WorkerCommand, by: str) -> None:
+    """Compare what is reported of an attempt that is over with the event, by its name, that ended it.
+
+    Raises:
+        Refused: OUTCOME_CONFLICT, another end was accepted; LEASE_LOST, it ended otherwise, or no end is reported.
+    """
+    expected = _SETTLES.get(type(command))
+    if expected is None or by not in _SETTLES.values():
+        raise Refused(Reason.LEASE_LOST, "the lease of this attempt is over")
+    if by != expected:
+        raise Refused(Reason.OUTCOME_CONFLICT, "another outcome of this attempt was accepted before")
+
+
 def _repeated(job: Job, command: c.WorkerCommand) -> list[e.JobEvent]:
-    settled = job.settled
+    settled, by = job.settled, ""
     if settled is not None and settled.lease_id == command.lease_id:
-        by = _SETTLES.get(type(command))
-        if by == settled.by:
-            return []
         # Of a job that was cancelled while it was stopping it is not known whether a success or a second cancellation
         # ended it: a success changes nothing either way, anything else comes too late.
         cancelled = settled.by == _SETTLES[c.Succeed] and job.outcome is e.Outcome.CANCELLED
-        if by is not None and not cancelled:
-            raise Refused(Reason.OUTCOME_CONFLICT, "another outcome of this attempt was accepted before")
-    raise Refused(Reason.LEASE_LOST, "the lease of this attempt is over")
+        by = "" if cancelled and not isinstance(command, c.Succeed) else settled.by
+    check_repeat(command, by)
+    return []
 
 
 def _decline(job: Job, lease: Lease, command: c.Decline, now_us: int) -> list[e.JobEvent]:

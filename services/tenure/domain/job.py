@@ -53,7 +53,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """The last attempt whose end was accepted, and by which event: a repeat of that report is acknowledged."""
+    """The last attempt whose end was accepted, and by which event: a repeat of that report is acknowledged.
+
+    Those before it are not kept here: they are in the job's history.
+    """
 
     lease_id: str
     by: str
@@ -238,17 +241,17 @@ def evolve(job: Job, event: e.JobEvent, time_us: int) -> Job:
             )
         case e.AttemptFailed():
             ended = _end_attempt(job, event.lease_id, event, time_us)
-            return replace(ended, num_failures=job.num_failures + 1, lost_in_a_row=())
+            return replace(ended, num_failures=job.num_failures + _counts(job), lost_in_a_row=())
         case e.AttemptReleased():
             ended = _end_attempt(job, event.lease_id, event, time_us)
-            return replace(ended, num_interruptions=job.num_interruptions + 1, lost_in_a_row=())
+            return replace(ended, num_interruptions=job.num_interruptions + _counts(job), lost_in_a_row=())
         case e.LeaseExpired():
             lease = _live(job, event.lease_id, event)
             lasted = time_us - lease.assigned_us > job.origin.terms.lost_lease_window_us
             # Nothing was accepted of this attempt, so what was settled before it stays.
             return replace(
                 _end_attempt(job, event.lease_id, event, time_us),
-                num_interruptions=job.num_interruptions + 1,
+                num_interruptions=job.num_interruptions + _counts(job),
                 lost_in_a_row=lost_in_a_row(job.lost_in_a_row, event, lasted=lasted),
                 settled=job.settled,
             )
@@ -332,6 +335,11 @@ def _end_attempt(job: Job, lease_id: str, event: e.JobEvent, time_us: int) -> Jo
         beats_before=job.num_heartbeats,
         settled=Settled(lease_id=lease_id, by=type(event).__name__),
     )
+
+
+def _counts(job: Job) -> int:
+    """What the end of an attempt counts: nothing where its job was being cancelled, as it was asked to end."""
+    return 0 if job.phase is Phase.STOPPING else 1
 
 
 def _settled_by_the_end(job: Job, event: e.JobTerminated, time_us: int) -> Settled | None:

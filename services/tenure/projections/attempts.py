@@ -20,7 +20,7 @@ ENDS: dict[e.Outcome, str] = {
 
 def begin(event: e.JobAssigned, time_us: int) -> AttemptRow:
     """The attempt that an assignment begins."""
-    return AttemptRow(number=event.attempt, worker_id=event.worker_id, assigned_us=time_us)
+    return AttemptRow(number=event.attempt, lease_id=event.lease_id, worker_id=event.worker_id, assigned_us=time_us)
 
 
 def advance(row: AttemptRow, event: e.Payload, time_us: int) -> AttemptRow:

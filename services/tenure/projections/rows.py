@@ -26,6 +26,7 @@ class AttemptRow:
     `Failed`, `Lost` for a JobTerminated), empty while it lives."""
 
     number: int
+    lease_id: str
     worker_id: str
     assigned_us: int
     started_us: int | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
 
-from tenure.store.anchor import Anchor, write_anchor
+from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
 from tenure.store.codec import DecodeError
 from tenure.store.rebuild import rebuild
 from tenure.store.replay import BrokenStream
@@ -16,7 +16,7 @@ from tenure.store.sqlite_backup import copy_database
 from tenure.store.sqlite_open import lock_directory
 from tenure.store.sqlite_schema import NAME, BadDatabase, check_schema, connect_reader, connect_writer, read_head
 from tenure.store.store import Backup, Head, VerifyReport
-from tenure.store.verify import verify
+from tenure.store.verify import anchor_problem, verify
 
 
 def verify_directory(directory: Path) -> Iterator[tuple[Head, VerifyReport]]:
@@ -76,19 +76,39 @@ def rebuild_directory(directory: Path) -> Iterator[tuple[int, int]]:
                 connection.execute("ROLLBACK")
 
 
-def accept_log(directory: Path) -> Anchor:
-    """Write the anchor of the log as it is, for an operator who knows that what is missing stays missing.
+def accept_directory(directory: Path) -> Iterator[tuple[Head, VerifyReport]]:
+    """Check everything but the anchor and, where nothing is wrong, anchor the log as it is.
+
+    For an operator who knows that what is missing at its end stays missing. Yields as `verify_directory` does.
 
     Raises:
         StoreLocked: a server has it open.
-        BadDatabase: there is no store.
+        BadDatabase: there is no store, or it is too damaged to be read.
         OSError: the anchor cannot be written.
     """
     with _opened(directory, write=False) as connection:
         head = read_head(connection)
-        anchor = Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash)
-        write_anchor(directory, anchor)
-    return anchor
+        report = VerifyReport()
+        for report in verify(directory / NAME, None, head):
+            yield head, report
+        if report.ok:
+            write_anchor(
+                directory, Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash)
+            )
+
+
+def anchor_says(directory: Path) -> str:
+    """What the anchor says against the log; empty: nothing, or it cannot be read.
+
+    Raises:
+        StoreLocked: a server has it open.
+        BadDatabase: there is no store, or it is too damaged to be read.
+    """
+    with _opened(directory, write=False) as connection, suppress(AnchorMismatch):
+        anchor = read_anchor(directory)
+        if anchor is not None:
+            return anchor_problem(connection, anchor.log_id, anchor.epoch, anchor.position, anchor.hash)
+    return ""
 
 
 @contextmanager

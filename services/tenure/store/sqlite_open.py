@@ -7,6 +7,7 @@ it had not.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,12 @@ LOOK_BACK = 1_000
 _ADVICE = (
     "The server does not start on it. Put the newest backup in its place with `tenure log restore`; or, to go on with "
     "what is there, check it with `tenure log verify --write-anchor`: what is gone stays gone."
+)
+
+_FULL = "the disk is full. Free some space and start again; nothing that was acknowledged is lost"
+_READ_ONLY = (
+    "the file system is read-only. Mount it for writing and start again; to read what is there meanwhile, copy the "
+    "whole directory to another disk and open the copy"
 )
 
 
@@ -94,7 +101,7 @@ def lock_directory(directory: Path) -> DirectoryLock:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return DirectoryLock(directory)
     except OSError as error:
-        raise BadDatabase(f"{directory} cannot be used as a data directory: {error.strerror}") from error
+        raise _not_writable(directory, error) from error
 
 
 def _connect(directory: Path, path: Path, log_id: str) -> tuple[apsw.Connection, Head]:
@@ -104,15 +111,41 @@ def _connect(directory: Path, path: Path, log_id: str) -> tuple[apsw.Connection,
     try:
         connection = connect_writer(path)
     except apsw.Error as error:
-        raise BadDatabase(f"{path} cannot be opened: {error}. {_ADVICE}") from error
+        raise _not_opened(path, error) from error
     try:
         return connection, _prepare(connection, directory, path, log_id, anchor)
     except apsw.Error as error:
         connection.close()
-        raise BadDatabase(f"{path} is damaged: {error}. {_ADVICE}") from error
+        raise _not_opened(path, error) from error
+    except OSError as error:
+        connection.close()
+        raise _not_writable(directory, error) from error
     except BaseException:
         connection.close()
         raise
+
+
+def _not_opened(path: Path, error: apsw.Error) -> BadDatabase:
+    """What is wrong with the database, and what to do: a disk that does not do as it should is no damaged log."""
+    match error:
+        case apsw.FullError():
+            return BadDatabase(f"{path} cannot be opened: {_FULL}")
+        case apsw.ReadOnlyError():
+            return BadDatabase(f"{path} cannot be opened: {_READ_ONLY}")
+        case apsw.BusyError() | apsw.LockedError():
+            return BadDatabase(f"{path} is held locked by another program: end it and start again")
+        case apsw.IOError():
+            return BadDatabase(
+                f"{path} cannot be opened: the disk answers with errors ({error}). See what the machine's own log says "
+                "of the disk, and start again when it is well. If it is lost: `tenure log restore` of the newest backup"
+            )
+        case _:
+            return BadDatabase(f"{path} is damaged: {error}. {_ADVICE}")
+
+
+def _not_writable(directory: Path, error: OSError) -> BadDatabase:
+    why = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _READ_ONLY}.get(error.errno or 0, error.strerror)
+    return BadDatabase(f"{directory} cannot be used as a data directory: {why}")
 
 
 def _prepare(connection: apsw.Connection, directory: Path, path: Path, log_id: str, anchor: Anchor | None) -> Head:

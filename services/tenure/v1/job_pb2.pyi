@@ -942,9 +942,11 @@ class JobStatus(_message.Message):
     machine_id: _builtins.str
     """Worker of the latest attempt; empty before the first."""
     num_failures: _builtins.int
-    """Attempts that failed."""
+    """Attempts that failed; not one that ended while the job was being cancelled."""
     num_interruptions: _builtins.int
-    """Attempts that were interrupted: lost, released."""
+    """Attempts that were interrupted: lost, released; not one that ended while
+    the job was being cancelled.
+    """
     num_heartbeats: _builtins.int
     """Beats over all attempts."""
     reason: _builtins.str

@@ -1,0 +1,469 @@
+"""A hostile HTTP/2 client: a program of its own that does one attack, says what came back, and ends.
+
+It is started by the tests with a plan as its argument (JSON), writes `ready` when the attack stands, goes on until its
+standard input ends or its time is over, and then writes what it has seen as one line of JSON. It only ever connects to
+the address in its plan, which has to be on this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import ipaddress
+import json
+import os
+import struct
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.hostile import h2_frames as h2
+
+MOST_SECONDS = 600.0
+# How much it sends before it lets others have their turn.
+BURST = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to do: an attack by its name, over so many connections, so many times (calls, frames) on each."""
+
+    attack: str
+    host: str
+    port: int
+    connections: int
+    times: int
+    seconds: float
+    path: str = ""
+    token: str = ""
+    message: str = ""
+
+    @property
+    def body(self) -> bytes:
+        """The request message of its calls."""
+        return base64.b64decode(self.message)
+
+    @property
+    def authority(self) -> str:
+        """What its calls say they call."""
+        return f"{self.host}:{self.port}"
+
+
+class Connection:
+    """A connection that answers pings, and gives no credit unless it is told to."""
+
+    def __init__(self, plan: Plan, seen: Counter[str]) -> None:
+        self.plan = plan
+        self._seen = seen
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self.next_stream = 1
+        self.ended = 0
+        self.closed = asyncio.Event()
+
+    async def connect(self, opening: bytes, *, listen: bool = True) -> None:
+        """Connect and send this first."""
+        self._reader, self._writer = await asyncio.open_connection(self.plan.host, self.plan.port)
+        await self.send(opening)
+        if listen:
+            self._listening = asyncio.ensure_future(self._listen())
+
+    async def send(self, data: bytes) -> None:
+        """Send; waits while the other side reads nothing. A connection that is gone takes everything."""
+        assert self._writer is not None
+        if self.closed.is_set():
+            return
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError:
+            self._close()
+
+    def headers(self, *more: tuple[str, bytes], end: bool = False) -> tuple[int, bytes]:
+        """The number of the next stream, and the frame that opens it."""
+        stream, self.next_stream = self.next_stream, self.next_stream + 2
+        block = h2.header_block(h2.call_fields(self.plan.path, self.plan.authority, self.plan.token, *more))
+        flags = h2.END_HEADERS | (h2.END_STREAM if end else 0)
+        return stream, h2.frame(h2.HEADERS, flags, stream, block)
+
+    def call(self, *, end: bool = True) -> bytes:
+        """A whole call with the plan's message."""
+        stream, opening = self.headers()
+        return opening + h2.data_frames(stream, h2.message(self.plan.body), end=end)
+
+    async def end(self) -> None:
+        """Hang up."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+    def _close(self) -> None:
+        if not self.closed.is_set():
+            self.closed.set()
+            self._seen["connections closed by the server"] += 1
+
+    async def _listen(self) -> None:
+        assert self._reader is not None
+        try:
+            while True:
+                head = await self._reader.readexactly(h2.HEAD_BYTES)
+                length = int.from_bytes(head[:3], "big")
+                kind, flags = head[3], head[4]
+                payload = await self._reader.readexactly(length)
+                await self._note(kind, flags, payload)
+        except (OSError, asyncio.IncompleteReadError):
+            self._close()
+
+    async def _note(self, kind: int, flags: int, payload: bytes) -> None:
+        name = h2.NAMES[kind] if kind < len(h2.NAMES) else "other"
+        self._seen[name] += 1
+        if kind == h2.HEADERS and flags & h2.END_STREAM:
+            self.ended += 1
+            self._seen["calls answered"] += 1
+        elif kind == h2.RST_STREAM:
+            self.ended += 1
+            self._seen[f"RST_STREAM {struct.unpack('>I', payload)[0]}"] += 1
+        elif kind == h2.GOAWAY:
+            self._seen[f"GOAWAY {struct.unpack('>I', payload[4:8])[0]}"] += 1
+        elif kind == h2.DATA:
+            self._seen["bytes of DATA"] += len(payload)
+        elif kind == h2.SETTINGS and not flags & h2.ACK:
+            await self.send(h2.frame(h2.SETTINGS, h2.ACK, 0))
+        elif kind == h2.PING and not flags & h2.ACK:
+            await self.send(h2.frame(h2.PING, h2.ACK, 0, payload))
+
+
+class Attacker:
+    """Carries a plan out."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.seen: Counter[str] = Counter()
+        self.connections: list[Connection] = []
+        self.over = asyncio.Event()
+        self._stands = False
+
+    def stand(self) -> None:
+        """Say that the attack stands; others may look at what it does from now on."""
+        if not self._stands:
+            self._stands = True
+            print("ready", flush=True)
+
+    async def connection(self, *settings: tuple[int, int], listen: bool = True) -> Connection:
+        """One more connection with the preface and these settings."""
+        return await self.raw(h2.PREFACE + h2.settings(*settings), listen=listen)
+
+    async def raw(self, opening: bytes, *, listen: bool = True) -> Connection:
+        """One more connection with these first bytes."""
+        connection = Connection(self.plan, self.seen)
+        self.connections.append(connection)
+        try:
+            await connection.connect(opening, listen=listen)
+        except OSError:
+            self.seen["connections refused"] += 1
+            connection.closed.set()
+        return connection
+
+    async def repeat(self, connection: Connection, make: Callable[[], bytes]) -> None:
+        """Send the same again and again, `times` in all; ends early with the connection."""
+        for start in range(0, self.plan.times, BURST):
+            if connection.closed.is_set():
+                return
+            count = min(BURST, self.plan.times - start)
+            self.seen["sent"] += count
+            await connection.send(b"".join(make() for _ in range(count)))
+            await asyncio.sleep(0)
+
+    async def everywhere(self, work: Callable[[Connection], Awaitable[None]], *settings: tuple[int, int]) -> None:
+        """Open all connections and do the same on each."""
+        opened = [await self.connection(*settings) for _ in range(self.plan.connections)]
+        await asyncio.gather(*(work(one) for one in opened))
+
+
+# --- the attacks --------------------------------------------------------------------------------------------------
+
+
+async def silent_calls(attacker: Attacker) -> None:
+    """Calls that never send their message; those that end are replaced."""
+
+    async def hold(connection: Connection) -> None:
+        await attacker.repeat(connection, lambda: connection.headers()[1])
+        attacker.stand()
+        while not connection.closed.is_set():
+            missing = attacker.plan.times - (connection.next_stream // 2 - connection.ended)
+            attacker.seen["sent"] += max(0, missing)
+            await connection.send(b"".join(connection.headers()[1] for _ in range(missing)))
+            await asyncio.sleep(0.05)
+
+    await attacker.everywhere(hold)
+
+
+async def half_closed(attacker: Attacker) -> None:
+    """Calls that end without a message."""
+
+    async def hold(connection: Connection) -> None:
+        await attacker.repeat(connection, lambda: connection.headers(end=True)[1])
+
+    await attacker.everywhere(hold)
+
+
+async def unread(attacker: Attacker) -> None:
+    """Calls whose answers are never given any credit: not one byte of them may be sent."""
+
+    async def ask(connection: Connection) -> None:
+        await attacker.repeat(connection, connection.call)
+
+    await attacker.everywhere(ask, (h2.INITIAL_WINDOW_SIZE, 0))
+
+
+async def open_streams(attacker: Attacker) -> None:
+    """Streams that are asked for properly, and stay open on both sides."""
+
+    async def ask(connection: Connection) -> None:
+        await attacker.repeat(connection, lambda: connection.call(end=False))
+
+    await attacker.everywhere(ask)
+
+
+async def rapid_reset(attacker: Attacker) -> None:
+    """Calls that are given up at once."""
+
+    def call_and_reset(connection: Connection) -> bytes:
+        call = connection.call()
+        reset = struct.pack(">I", h2.CANCEL)
+        return call + h2.frame(h2.RST_STREAM, 0, connection.next_stream - 2, reset)
+
+    await attacker.everywhere(lambda one: attacker.repeat(one, lambda: call_and_reset(one)))
+
+
+async def made_you_reset(attacker: Attacker) -> None:
+    """Calls that break the rules of flow control, so that the server is the one that resets them."""
+
+    def call_and_break(connection: Connection) -> bytes:
+        call = connection.call()
+        return call + h2.frame(h2.WINDOW_UPDATE, 0, connection.next_stream - 2, bytes(4))
+
+    await attacker.everywhere(lambda one: attacker.repeat(one, lambda: call_and_break(one)))
+
+
+async def large_metadata(attacker: Attacker) -> None:
+    """Calls with a megabyte of metadata."""
+    value = b"x" * 10_000
+
+    def big(connection: Connection) -> bytes:
+        more = [(f"x-{number}", value) for number in range(100)]
+        stream, whole = connection.headers(*more, end=True)
+        block = whole[h2.HEAD_BYTES :]
+        pieces = [block[at : at + h2.MOST_PAYLOAD] for at in range(0, len(block), h2.MOST_PAYLOAD)]
+        frames = [h2.frame(h2.HEADERS, h2.END_STREAM, stream, pieces[0])]
+        frames += [h2.frame(h2.CONTINUATION, 0, stream, piece) for piece in pieces[1:-1]]
+        return b"".join([*frames, h2.frame(h2.CONTINUATION, h2.END_HEADERS, stream, pieces[-1])])
+
+    async def send(connection: Connection) -> None:
+        for _ in range(attacker.plan.times):
+            attacker.seen["sent"] += 1
+            await connection.send(big(connection))
+
+    await attacker.everywhere(send)
+
+
+async def endless_continuation(attacker: Attacker) -> None:
+    """Header blocks that never end."""
+    piece = h2.header_block([("x-more", b"y" * 1000)] * 16)
+
+    async def send(connection: Connection) -> None:
+        stream, opening = connection.headers()
+        unfinished = opening[: h2.HEAD_BYTES - 5] + b"\0" + opening[h2.HEAD_BYTES - 4 :]  # without END_HEADERS
+        await connection.send(unfinished)
+        await attacker.repeat(connection, lambda: h2.frame(h2.CONTINUATION, 0, stream, piece))
+
+    await attacker.everywhere(send)
+
+
+async def gzip_bomb(attacker: Attacker) -> None:
+    """Messages of a megabyte that become a gigabyte."""
+    packer = zlib.compressobj(9, wbits=31)
+    zeros = bytes(1 << 20)
+    packed = b"".join([packer.compress(zeros) for _ in range(1024)]) + packer.flush()
+
+    async def send(connection: Connection) -> None:
+        for _ in range(attacker.plan.times):
+            stream, opening = connection.headers(("grpc-encoding", b"gzip"))
+            attacker.seen["sent"] += 1
+            await connection.send(opening + h2.data_frames(stream, h2.message(packed, compressed=True), end=True))
+
+    await attacker.everywhere(send)
+
+
+async def slow_uploads(attacker: Attacker) -> None:
+    """Messages of four megabytes of which the last byte never comes."""
+    almost = struct.pack(">BI", 0, 4 * 1024 * 1024) + bytes(4 * 1024 * 1024 - 1)
+
+    async def send(connection: Connection) -> None:
+        for _ in range(attacker.plan.times):
+            stream, opening = connection.headers()
+            attacker.seen["sent"] += 1
+            await connection.send(opening + h2.data_frames(stream, almost, end=False))
+
+    await attacker.everywhere(send)
+
+
+async def slow_preface(attacker: Attacker) -> None:
+    """Connections that say their first words one byte at a time."""
+    opened = [await attacker.raw(b"") for _ in range(attacker.plan.connections)]
+    for position in range(len(h2.PREFACE) - 1):
+        for one in opened:
+            await one.send(h2.PREFACE[position : position + 1])
+        if attacker.over.is_set():
+            return
+        await asyncio.sleep(1)
+
+
+async def silent_connections(attacker: Attacker) -> None:
+    """Connections that never say anything."""
+    for _ in range(attacker.plan.connections):
+        await attacker.raw(b"")
+
+
+async def mute_connections(attacker: Attacker) -> None:
+    """Connections that are opened properly and then answer nothing, no ping either."""
+    for _ in range(attacker.plan.connections):
+        connection = await attacker.connection(listen=False)
+        await attacker.repeat(connection, lambda one=connection: one.headers()[1])  # type: ignore[misc]
+
+
+async def pings(attacker: Attacker) -> None:
+    """Pings, as many as the connection takes."""
+    ping = h2.frame(h2.PING, 0, 0, bytes(8))
+    await attacker.everywhere(lambda one: attacker.repeat(one, lambda: ping))
+
+
+async def settings_flood(attacker: Attacker) -> None:
+    """Settings that change all the time."""
+    one_setting = h2.settings((h2.INITIAL_WINDOW_SIZE, 65_535))
+    await attacker.everywhere(lambda one: attacker.repeat(one, lambda: one_setting))
+
+
+async def empty_frames(attacker: Attacker) -> None:
+    """DATA frames with nothing in them, on a call that stays open."""
+
+    async def send(connection: Connection) -> None:
+        stream, opening = connection.headers()
+        await connection.send(opening)
+        nothing = h2.frame(h2.DATA, 0, stream)
+        await attacker.repeat(connection, lambda: nothing)
+
+    await attacker.everywhere(send)
+
+
+async def window_overflow(attacker: Attacker) -> None:
+    """Credit beyond what the protocol can count."""
+    most = struct.pack(">I", 0x7FFFFFFF)
+
+    async def send(connection: Connection) -> None:
+        stream, opening = connection.headers()
+        overflow = h2.frame(h2.WINDOW_UPDATE, 0, 0, most) + h2.frame(h2.WINDOW_UPDATE, 0, stream, most)
+        await connection.send(opening)
+        await attacker.repeat(connection, lambda: overflow)
+
+    await attacker.everywhere(send)
+
+
+async def huge_frames(attacker: Attacker) -> None:
+    """Frames of 16 MB, a thousand times what was agreed."""
+    megabyte = bytes(1 << 20)
+
+    async def send(connection: Connection) -> None:
+        stream, opening = connection.headers()
+        await connection.send(opening + h2.frame_head(0xFFFFFF, h2.DATA, 0, stream))
+        for _ in range(attacker.plan.times):
+            attacker.seen["sent"] += 1
+            await connection.send(megabyte)
+
+    await attacker.everywhere(send)
+
+
+async def garbage(attacker: Attacker) -> None:
+    """Random bytes, with and without the preface."""
+    for number in range(attacker.plan.connections):
+        opening = h2.PREFACE + h2.settings() if number % 2 else b""
+        connection = await attacker.raw(opening + os.urandom(64 * 1024))
+        attacker.seen["sent"] += 1
+        del connection
+
+
+ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
+    attack.__name__: attack
+    for attack in (
+        silent_calls,
+        half_closed,
+        unread,
+        open_streams,
+        rapid_reset,
+        made_you_reset,
+        large_metadata,
+        endless_continuation,
+        gzip_bomb,
+        slow_uploads,
+        slow_preface,
+        silent_connections,
+        mute_connections,
+        pings,
+        settings_flood,
+        empty_frames,
+        window_overflow,
+        huge_frames,
+        garbage,
+    )
+}
+
+
+async def run(plan: Plan) -> Counter[str]:
+    """Attack until standard input ends or the time is over; what was seen."""
+    attacker = Attacker(plan)
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if not os.read(sys.stdin.fileno(), 1024):
+            loop.remove_reader(sys.stdin.fileno())
+            attacker.over.set()
+
+    os.set_blocking(sys.stdin.fileno(), False)
+    loop.add_reader(sys.stdin.fileno(), told)
+    attacking = asyncio.ensure_future(ATTACKS[plan.attack](attacker))
+    over = asyncio.ensure_future(attacker.over.wait())
+    try:
+        async with asyncio.timeout(min(plan.seconds, MOST_SECONDS)):
+            await asyncio.wait((attacking, over), return_when=asyncio.FIRST_COMPLETED)
+            attacker.stand()
+            await over
+    except TimeoutError:
+        pass
+    finally:
+        for task in (attacking, over):
+            task.cancel()
+        await asyncio.gather(attacking, over, return_exceptions=True)
+        for connection in attacker.connections:
+            await connection.end()
+    if attacking.done() and not attacking.cancelled() and (error := attacking.exception()) is not None:
+        raise error
+    return attacker.seen
+
+
+def main() -> None:
+    """Do what the plan says."""
+    plan = Plan(**json.loads(sys.argv[1]))
+    if not ipaddress.ip_address(plan.host).is_loopback:
+        raise SystemExit(f"{plan.host} is not this machine")
+    with contextlib.suppress(KeyboardInterrupt):
+        print(json.dumps(asyncio.run(run(plan))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

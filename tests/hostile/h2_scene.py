@@ -1,0 +1,259 @@
+"""A real server under attack, ten good clients beside, and what is measured of both.
+
+The attackers are processes of their own (`h2_attacker`), so that what they burn is not taken from the good clients'
+event loop; everything is on this machine and ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc.aio
+
+from tenure.v1 import admin_service_pb2, admin_service_pb2_grpc, job_pb2
+from tests.acceptance.callers import Caller
+from tests.acceptance.processes import ServerProcess
+from tests.hostile.h2_attacker import Plan
+from tests.proof.record import ROOT
+
+MEGABYTE = 1 << 20
+GOOD_CLIENTS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """One attack: what `h2_attacker` is to do, and how long it is to last at least.
+
+    Attributes:
+        name: for the report.
+        attack: its name in `h2_attacker`.
+        rpc: the method that its calls call.
+        message: their request.
+        anonymous: it has no token.
+        growth: by how many bytes the server may grow at most while it goes on.
+        lasts_s: how long the good clients work beside it.
+    """
+
+    name: str
+    attack: str
+    connections: int
+    times: int
+    rpc: str = "/tenure.v1.JobService/RetrieveJob"
+    message: bytes = b""
+    anonymous: bool = False
+    growth: int = 0
+    lasts_s: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What was measured. Latencies in seconds, memory in bytes."""
+
+    attack: Attack
+    before_s: list[float]
+    during_s: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    rss_before: int = 0
+    rss_peak: int = 0
+    rss_after: int = 0
+    files_before: int = 0
+    files_peak: int = 0
+    files_after: int = 0
+    answers: dict[str, int] = field(default_factory=dict)
+    serves: bool = False
+
+    def violations(self) -> list[str]:
+        """What did not hold, in words."""
+        found = [f"{self.attack.name}: a good call failed: {one}" for one in self.failures[:3]]
+        grown = self.rss_peak - self.rss_before
+        if grown > self.attack.growth:
+            found.append(f"{self.attack.name}: grew by {grown >> 20} MB, not at most {self.attack.growth >> 20} MB")
+        if not self.serves:
+            found.append(f"{self.attack.name}: the server does not serve afterwards")
+        return found
+
+    def figures(self) -> str:
+        """Everything in one line, for the report."""
+        before, during = self.before_s, self.during_s
+        return (
+            f"p50/p99 before {_ms(before, 50)}/{_ms(before, 99)} ms, during {_ms(during, 50)}/{_ms(during, 99)} ms "
+            f"({len(during)} good calls); RSS before/peak/after "
+            f"{self.rss_before >> 20}/{self.rss_peak >> 20}/{self.rss_after >> 20} MB; "
+            f"files {self.files_before}/{self.files_peak}/{self.files_after}; sent {self.answers.get('sent', 0)}, "
+            f"answered {self.answers.get('calls answered', 0)}, reset {self.answers.get('RST_STREAM', 0)}, "
+            f"connections closed {self.answers.get('connections closed by the server', 0)}"
+        )
+
+
+def _ms(values: Sequence[float], percent: int) -> str:
+    if len(values) < 2:
+        return "–"
+    return f"{statistics.quantiles(values, n=100, method='inclusive')[percent - 1] * 1000:.1f}"
+
+
+class Scene:
+    """A server and ten good clients with tokens of their own; `hostile` is somebody else's token."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.server = server
+        self.hostile = ""
+        self.good: list[Caller] = []
+
+    async def prepare(self) -> None:
+        """Make the tokens and the clients."""
+        admin = Caller(self.server.address, self.server.admin_token())
+        try:
+            stub = admin_service_pb2_grpc.AdminServiceStub(admin.channel)
+            secrets = []
+            for name in ["hostile", *(f"good-{number}" for number in range(GOOD_CLIENTS))]:
+                request = admin_service_pb2.CreateTokenRequest(role=admin_service_pb2.ROLE_USER, subject=name)
+                secrets.append((await stub.CreateToken(request, metadata=admin.metadata, timeout=30)).secret)
+        finally:
+            await admin.close()
+        self.hostile, *others = secrets
+        self.good = [Caller(self.server.address, secret) for secret in others]
+
+    async def close(self) -> None:
+        """Drop the good clients."""
+        for caller in self.good:
+            await caller.close()
+
+    async def work(self, rounds: int, took_s: list[float], failures: list[str]) -> None:
+        """Let the good clients create and retrieve; how long each call took."""
+        await asyncio.gather(*(self._work(caller, rounds, took_s, failures) for caller in self.good))
+
+    async def _work(self, caller: Caller, rounds: int, took_s: list[float], failures: list[str]) -> None:
+        specification = job_pb2.JobSpecification(queue="default", command="true")
+        for _ in range(rounds):
+            try:
+                began = time.monotonic()
+                job_id = await caller.create(specification)
+                took_s.append(time.monotonic() - began)
+                began = time.monotonic()
+                await caller.retrieve(job_id)
+                took_s.append(time.monotonic() - began)
+            except grpc.aio.AioRpcError as error:
+                failures.append(f"{error.code().name}: {error.details()}")
+
+    async def under(self, attack: Attack, *, rounds: int) -> Seen:
+        """Measure before, during and after an attack."""
+        seen = Seen(attack=attack, before_s=[])
+        await self.work(rounds, seen.before_s, seen.failures)
+        seen.rss_before, seen.files_before = self.memory(), self.files()
+        watching = asyncio.ensure_future(self._watch(seen))
+        try:
+            async with attacking(self._plan(attack)) as program:
+                until = time.monotonic() + attack.lasts_s
+                while True:
+                    await self.work(rounds, seen.during_s, seen.failures)
+                    if time.monotonic() >= until:
+                        break
+                seen.answers = await program.stop()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        self._look(seen)
+        served: list[float] = []
+        await self.work(1, served, seen.failures)
+        seen.serves = len(served) == 2 * len(self.good)
+        seen.rss_after, seen.files_after = self.memory(), self.files()
+        return seen
+
+    def memory(self) -> int:
+        """Resident bytes of the server."""
+        return int(self._status("VmRSS")) * 1024
+
+    def files(self) -> int:
+        """Open files of the server."""
+        return len(os.listdir(f"/proc/{self.server.pid}/fd"))
+
+    def _status(self, name: str) -> str:
+        lines = Path(f"/proc/{self.server.pid}/status").read_text().splitlines()
+        return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
+
+    async def _watch(self, seen: Seen) -> None:
+        while True:
+            self._look(seen)
+            await asyncio.sleep(0.02)
+
+    def _look(self, seen: Seen) -> None:
+        seen.rss_peak = max(seen.rss_peak, self.memory())
+        seen.files_peak = max(seen.files_peak, self.files())
+
+    def _plan(self, attack: Attack) -> Plan:
+        host, _, port = self.server.address.rpartition(":")
+        return Plan(
+            attack=attack.attack,
+            host=host,
+            port=int(port),
+            connections=attack.connections,
+            times=attack.times,
+            seconds=attack.lasts_s + 60,
+            path=attack.rpc,
+            token="" if attack.anonymous else self.hostile,
+            message=base64.b64encode(attack.message).decode(),
+        )
+
+
+class Program:
+    """A running attacker."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def ready(self, within_s: float) -> None:
+        """Wait until the attack stands, or as long as it may take to get there: some never do."""
+        assert self._process.stdout is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                line = await self._process.stdout.readline()
+                assert line == b"ready\n", f"the attacker broke: {line!r}"
+
+    async def stop(self) -> dict[str, int]:
+        """End the attack; what came back."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        async with asyncio.timeout(30):
+            assert self._process.stdout is not None
+            output = await self._process.stdout.read()
+            await self._process.wait()
+        assert self._process.returncode == 0, f"the attacker broke: {output!r}"
+        answers: dict[str, int] = json.loads(output.splitlines()[-1])
+        return answers
+
+
+READY_S = 5.0
+
+
+@contextlib.asynccontextmanager
+async def attacking(plan: Plan) -> AsyncIterator[Program]:
+    """An attacker that has begun; ended in any case."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.hostile.h2_attacker",
+        json.dumps(dataclasses.asdict(plan)),
+        cwd=ROOT,
+        env={"PATH": os.defpath},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        program = Program(process)
+        await program.ready(READY_S)
+        yield program
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

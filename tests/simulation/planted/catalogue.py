@@ -1,0 +1,10 @@
+"""All planted bugs, by name."""
+
+from __future__ import annotations
+
+from tests.simulation.planted import dispatch, durability, leases, time, worker
+from tests.simulation.planted.planting import Planted
+
+BUGS: dict[str, Planted] = {
+    bug.name: bug for bug in (*durability.BUGS, *leases.BUGS, *time.BUGS, *dispatch.BUGS, *worker.BUGS)
+}
