@@ -108,14 +108,17 @@ async def test_threads(server: ScriptedServer, sync_client: SyncClient) -> None:
     check(server)
 
 
-async def test_what_takes_long_is_given_longer(server: ScriptedServer) -> None:
+async def test_what_takes_long_is_waited_for(server: ScriptedServer, sync_client: SyncClient) -> None:
     script(server)
     async with asking(server) as client:
         await client.admin.retrieve_store()
         await client.admin.verify_log()
+        await client.admin.backup_store("/x")
         await client.admin.backup_store("/x", timeout_s=100)
-    assert [left < 31 for left in server.time_left] == [True, False, False]
-    assert 90 < server.time_left[2] < 101
+    await asyncio.to_thread(sync_client.admin.verify_log)
+    assert [0 < left < 31 for left in server.time_left] == [True, False, False, False, False]
+    assert [left == 0 for left in server.time_left] == [False, True, True, False, True]
+    assert 90 < server.time_left[3] < 101
 
 
 async def test_a_refusal_is_an_error(server: ScriptedServer) -> None:

@@ -132,12 +132,13 @@ async def hosted(
     limits: Limits | None = None,
     others: tuple[tuple[ServiceDescriptor, object], ...] = (),
     tokens: Tokens | None = None,
+    patient: tuple[str, ...] = (),
 ) -> AsyncIterator[Hosted]:
     """A server with all our services; those without a servicer have no method that is built."""
     tokens = tokens or Tokens(MemoryStore(), FakeClock(), Uuid7Ids())
     host = Host(tokens, SequenceIds("reference-1"), limits)
     for descriptor in OURS:
-        host.add(descriptor, (servicers or {}).get(descriptor.name, object()))
+        host.add(descriptor, (servicers or {}).get(descriptor.name, object()), patient=patient)
     for descriptor, servicer in others:
         host.add(descriptor, servicer)
     host.prepare()

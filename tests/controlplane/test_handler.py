@@ -124,6 +124,17 @@ async def test_one_refused_step_undoes_all(bench: Bench) -> None:
     assert await bench.payloads(first) == ["JobCreated"]
 
 
+async def test_a_job_that_is_not_there_is_named_by_its_place(bench: Bench) -> None:
+    job_id, hidden = await bench.job(), await bench.job()
+    for other in (
+        Step(job_id="unknown", command=c.Tick(), path="items[1]"),
+        Step(job_id=hidden, command=c.Tick(), path="items[1]", may_see=lambda job: False),
+    ):
+        with pytest.raises(Refused) as refused:
+            await bench.handler.execute([Step(job_id=job_id, command=c.Tick(), path="items[0]"), other], actor="user:a")
+        assert (refused.value.reason, refused.value.field) == (Reason.JOB_NOT_FOUND, "items[1]")
+
+
 async def test_partial_steps_stand_alone(bench: Bench) -> None:
     first, second = await bench.job(), await bench.job()
     steps = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 from google.protobuf.duration_pb2 import Duration
 
 from tenure.cli.documents import read_submission
@@ -14,7 +14,7 @@ from tenure.controlplane.specification import created, digest, normalise
 from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
 from tenure.domain.queue import Queue
-from tenure.v1 import job_pb2
+from tenure.v1 import job_pb2, worker_service_pb2
 
 DATA = Path(__file__).parents[1] / "data"
 DEFAULT = Queue(name="default", version=1, configured=e.QueueConfigured(products=(EXAMPLE_PRODUCT,)))
@@ -75,6 +75,41 @@ def test_a_number_that_is_none_is_refused() -> None:
     with pytest.raises(Refused) as refused:
         event_of(spec)
     assert refused.value.field == 'parameters["a"]'
+
+
+@pytest.mark.parametrize("levels", [33, 48])
+def test_parameters_too_deep_for_a_worker_are_refused(levels: int) -> None:
+    # 48 lists can be read in a request, and not in an assignment, which holds the specification one message deeper.
+    spec = Spec(command="x", parameters={"a": nested(levels)})
+    with pytest.raises(Refused) as refused:
+        event_of(spec)
+    assert (refused.value.reason, refused.value.field) == (INVALID, 'parameters["a"]')
+
+
+def test_parameters_as_deep_as_allowed_reach_a_worker() -> None:
+    spec = Spec(command="x", parameters={"a": nested(32)})
+    event_of(spec)
+    sent = worker_service_pb2.ConnectResponse()
+    sent.assignments.items.add(specification=spec)
+    assert worker_service_pb2.ConnectResponse.FromString(sent.SerializeToString()) == sent
+
+
+def nested(levels: int) -> struct_pb2.Value:
+    """A number in so many lists, one in the other."""
+    value = struct_pb2.Value(number_value=1)
+    for _ in range(levels):
+        outer = struct_pb2.Value()
+        outer.list_value.values.add().CopyFrom(value)
+        value = outer
+    return value
+
+
+def test_what_we_do_not_know_is_not_stored() -> None:
+    spec = Spec(command="x", sync=job_pb2.Sync(before=[job_pb2.SyncRule(bucket="bucket", prefix="a/", local_path="a")]))
+    known = event_of(spec)
+    spec.MergeFromString(b"\xfa\x3e\x05hello")
+    spec.sync.before[0].MergeFromString(b"\xfa\x3e\x05hello")
+    assert event_of(spec) == known
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import string
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -55,3 +58,12 @@ def test_however_much_is_wrong_the_status_fits_into_trailers(length: int) -> Non
     assert message.details[1].Unpack(bad)
     assert 5 <= len(bad.field_violations) <= 50
     assert built.message.startswith("f" * 10)
+
+
+@pytest.mark.parametrize("letter", ["a", "\N{LATIN SMALL LETTER E WITH ACUTE}", "\U0001f4a5", "\n", "%"])
+def test_in_whatever_letters_the_status_fits_into_trailers(letter: str) -> None:
+    built = status.of_refusal(Refused(Reason.JOB_NOT_FOUND, "no " + letter * 5000, field=letter * 5000))
+    # On the wire the message is percent-encoded, and the details are base64 for whoever does not speak gRPC's own form.
+    message = len(quote(built.message, safe=string.punctuation.replace("%", "") + " "))
+    assert message + len(base64.b64encode(built.trailers[0][1])) < 7800
+    assert built.message.startswith("no " + letter)

@@ -25,6 +25,7 @@ CREATE = "/tenure.v1.JobService/CreateJobs"
 RETRIEVE = "/tenure.v1.JobService/RetrieveJob"
 BROWSE = "/tenure.v1.JobService/BrowseJobs"
 EXTEND = "/tenure.v1.JobService/ExtendJobs"
+TERMINATE = "/tenure.v1.JobService/TerminateJobs"
 EXPLAIN = "/tenure.v1.JobService/ExplainJob"
 
 SECRET = "postgresql://root:hunter2@db"
@@ -38,6 +39,7 @@ class Jobs:
         self.peers: list[str] = []
         self.begun = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.going_on = asyncio.Event()
         self.errors: dict[str, Exception] = {}
 
     async def create_jobs(
@@ -45,6 +47,13 @@ class Jobs:
     ) -> job_service_pb2.CreateJobsResponse:
         self.calls.append(call)
         return job_service_pb2.CreateJobsResponse(resume_token=str(len(request.items)))
+
+    async def terminate_jobs(
+        self, request: job_service_pb2.TerminateJobsRequest, call: Call
+    ) -> job_service_pb2.TerminateJobsResponse:
+        self.begun.set()
+        await self.going_on.wait()
+        return job_service_pb2.TerminateJobsResponse(resume_token="with" if call.deadline else "without")
 
     async def retrieve_job(
         self, request: job_service_pb2.RetrieveJobRequest, call: Call
@@ -247,6 +256,26 @@ async def test_a_deadline_years_away_is_cut(jobs: Jobs) -> None:
         answer = await server.unary(RETRIEVE, named("slow"), await server.bearer(Role.USER), within_s=300_000_000.0)
     assert isinstance(answer, Refusal)
     assert answer.reason == "COMMIT_OUTCOME_UNKNOWN"
+
+
+@pytest.mark.parametrize("within_s", [None, 300.0])
+async def test_what_takes_long_takes_as_long_as_its_caller_waits(jobs: Jobs, within_s: float | None) -> None:
+    limits = Limits(deadline_s=0.1, max_deadline_s=0.1)
+    async with hosted({"JobService": jobs}, limits=limits, patient=("TerminateJobs",)) as server:
+        bearer = await server.bearer(Role.USER)
+        item = job_service_pb2.TerminateJobsRequest.Item(id="a")
+        raw = job_service_pb2.TerminateJobsRequest(items=[item]).SerializeToString()
+        patient = server.method(TERMINATE)(raw, metadata=bearer, timeout=within_s)
+        async with asyncio.timeout(10):
+            await jobs.begun.wait()
+        # Another call, begun after it, is over because of its limit.
+        answer = await server.unary(RETRIEVE, named("slow"), bearer)
+        assert isinstance(answer, Refusal)
+        assert answer.reason == "COMMIT_OUTCOME_UNKNOWN"
+        jobs.going_on.set()
+        async with asyncio.timeout(10):
+            answered = job_service_pb2.TerminateJobsResponse.FromString(await patient)
+    assert answered.resume_token == ("without" if within_s is None else "with")
 
 
 async def test_a_deadline_of_the_callers_is_kept(server: Hosted, jobs: Jobs) -> None:

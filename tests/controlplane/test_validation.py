@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from tenure.controlplane.call import Call
 from tenure.controlplane.permissions import Role
+from tenure.controlplane.validation import Validator
 from tenure.v1 import job_service_pb2
+from tenure.v1 import worker_service_pb2 as pb
 from tests.controlplane.hosted import Hosted, Refusal, hosted
 
 CREATE = "/tenure.v1.JobService/CreateJobs"
@@ -84,6 +87,16 @@ async def test_a_large_message_is_looked_through_until_there_are_enough_violatio
         "items[3].specification.command",
     ]
     assert 20 <= len(answer.fields) <= 50
+
+
+@pytest.mark.parametrize("count", [-1, 2**40 + 1, 2**63 - 1])
+def test_beats_are_so_few_that_the_sum_of_all_attempts_is_a_number(count: int) -> None:
+    # Such counts of two attempts have a sum that no event and no answer can hold.
+    validator = Validator()
+    beat = pb.Heartbeat(beats=[pb.Beat(lease_id="a", count=count)])
+    report = pb.Report(items=[pb.Report.Item(lease_id="a", succeeded={}, last_beat=pb.FinalBeat(count=count))])
+    assert [each.field for each in validator.violations(beat, beat.ByteSize())] == ["beats[0].count"]
+    assert [each.field for each in validator.violations(report, report.ByteSize())] == ["items[0].last_beat.count"]
 
 
 async def test_a_list_that_is_too_long_is_one_violation(server: Hosted) -> None:

@@ -55,6 +55,12 @@ async def somebody(server: RunningServer, subject: str, project: str = "", role:
         yield Caller(channel, await server.token(role, subject, project))
 
 
+async def test_a_span_that_is_none_is_refused_before_anything_is_looked_for(alice: Caller) -> None:
+    request = pb.RotateWebhookSecretRequest(id="unknown", overlap=Duration(seconds=1, nanos=-1))
+    answer = await refused(alice.ask(alice.webhooks.RotateWebhookSecret, request))
+    assert (answer.reason, [field for field, _ in answer.fields]) == ("INVALID_FIELD", ["overlap"])
+
+
 def url_of(receiver: Receiver, path: str = "/") -> str:
     return f"http://127.0.0.1:{receiver.port}{path}"
 

@@ -42,6 +42,11 @@ class Submitters:
         """Begin to ask."""
         self._tasks = [asyncio.get_running_loop().create_task(self._submit()) for _ in range(self._count)]
 
+    def start_again(self) -> None:
+        """Go on after `stop`."""
+        self._stopping = False
+        self.start()
+
     async def stop(self) -> None:
         """Ask nothing new; returns when all that was asked is acknowledged."""
         self._stopping = True

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tenure.events.v1 import event_pb2
 from tenure.v1 import job_pb2
 from tests.acceptance.callers import Caller, duration
-from tests.acceptance.processes import Process, ServerProcess, environment
+from tests.acceptance.processes import Launch, Process, ServerProcess, environment
 from tests.acceptance.waiting import eventually
-from tests.faults.warm import Warm
 
 CONNECTED = r"connected +.*session="
 
@@ -25,13 +24,14 @@ class HostProcess(Process):
         name: str,
         directory: Path,
         server: ServerProcess,
-        family: Warm,
+        launch: Launch,
         *,
         slots: int = 1,
         address: str | None = None,
         journal: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(name, directory, (), environment(directory / "home"))
+        super().__init__(name, directory, (), environment(directory / "home", env))
         self.journal = journal or directory / "journal"
         told = {
             "server": address or server.address,
@@ -41,7 +41,7 @@ class HostProcess(Process):
             "workers": [[name, slots]],
         }
         self._arguments = [*self._arguments[:2], "tests.faults.agents", json.dumps(told)]
-        self.launch = family.launch
+        self.launch = launch
 
 
 def idle(*, heartbeat_s: float = 1, allocation_s: float | None = None) -> job_pb2.JobSpecification:

@@ -60,6 +60,17 @@ class LoopDisk:
         """`ro` or `rw`."""
         run("mount", "-o", f"remount,{option}", str(self.mount_point))
 
+    def fail_to_read_only(self) -> None:
+        """Have ext4 find an error and go read-only, as it does when a disk begins to fail; open files included.
+
+        There is no way back for this mount.
+        """
+        run("mount", "-o", "remount,errors=remount-ro", str(self.mount_point))
+        device = subprocess.run(
+            ["findmnt", "-n", "-o", "SOURCE", str(self.mount_point)], capture_output=True, text=True, check=True
+        )
+        Path("/sys/fs/ext4", Path(device.stdout.strip()).name, "trigger_fs_error").write_text("a drill")
+
     def close(self) -> None:
         """Let go of it, used or not."""
         if os.path.ismount(self.mount_point):

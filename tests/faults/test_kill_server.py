@@ -15,9 +15,9 @@ import grpc.aio
 import pytest
 
 from tests.acceptance.mixed_load import MixedLoad
-from tests.acceptance.processes import ServerProcess
+from tests.acceptance.processes import Launch, ServerProcess
 from tests.faults.disk_ledger import missing_in_log, problems_in
-from tests.faults.warm import Warm, warm
+from tests.faults.warm import warm
 from tests.proof.record import Proof, settle
 from tests.proof.sizes import first_seed, size
 
@@ -52,10 +52,9 @@ async def test_kill_server(tmp_path: Path) -> None:
     with warm() as family:
         while told.kills < KILLS and not told.violations:
             directory = tmp_path / f"store-{told.kills}"
-            await _kills(family, directory, generator, told, min(SAME_STORE, KILLS - told.kills))
-    noticed = Told()
-    with warm(plants=["answers_before_commit"]) as family:
-        await _kills(family, tmp_path / "control", generator, noticed, CONTROL_KILLS, check_every=1)
+            await _kills(family.launch, directory, generator, told, min(SAME_STORE, KILLS - told.kills))
+        noticed, hasty = Told(), family.planted("answers_before_commit")
+        await _kills(hasty, tmp_path / "control", generator, noticed, CONTROL_KILLS, check_every=1)
     settle(
         Proof(
             name="kill-server",
@@ -78,11 +77,11 @@ async def test_kill_server(tmp_path: Path) -> None:
 
 
 async def _kills(
-    family: Warm, directory: Path, generator: random.Random, told: Told, kills: int, *, check_every: int = CHECK_EVERY
+    launch: Launch, directory: Path, generator: random.Random, told: Told, kills: int, *, check_every: int = CHECK_EVERY
 ) -> None:
     """Kill a server so often, or until something is wrong with its log."""
     server = ServerProcess(directory, more=["--log-level", "warning"])
-    server.launch = family.launch
+    server.launch = launch
     try:
         await server.up()
         load = MixedLoad(generator, server.admin_token())

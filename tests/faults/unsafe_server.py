@@ -48,10 +48,36 @@ def go_on_after_failed_sync() -> None:
     Writer._break = lambda self, error: None  # type: ignore[method-assign]
 
 
+def full_disk_is_fatal() -> None:
+    """BROKEN: a full disk ends the server."""
+    failed = Writer._failed
+
+    def fail(self: Writer, error: Exception, count: int) -> list[Result] | None:
+        if isinstance(error, apsw.FullError):
+            return self._lost(error, count)
+        return failed(self, error, count)
+
+    Writer._failed = fail  # type: ignore[method-assign]
+
+
+def read_only_is_fatal() -> None:
+    """BROKEN: a write that the file system refuses ends the server."""
+    failed = Writer._failed
+
+    def fail(self: Writer, error: Exception, count: int) -> list[Result] | None:
+        if isinstance(error, apsw.IOError):
+            return self._lost(error, count)
+        return failed(self, error, count)
+
+    Writer._failed = fail  # type: ignore[method-assign]
+
+
 CHANGES: dict[str, Callable[[], None]] = {
     "small-checkpoints": small_checkpoints,
     "synchronous-normal": synchronous_normal,
     "go-on-after-failed-sync": go_on_after_failed_sync,
+    "full-disk-is-fatal": full_disk_is_fatal,
+    "read-only-is-fatal": read_only_is_fatal,
 }
 
 

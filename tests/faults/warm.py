@@ -2,7 +2,8 @@
 
 A program that is killed a thousand times would spend most of its life loading modules. What a forked process runs is
 the program's own `main` with its own arguments, environment and output; only the loading was done before. `before` puts
-the whole family under another program (`ip netns exec …`), and `plants` names defects of `plants` for a control.
+the whole family under another program (`ip netns exec …`); `planted` gives processes with a defect of `plants`, for a
+control.
 
     python -m tests.faults.warm     reads orders from standard input, one JSON object a line; ends with it
 """
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.processes import TENURE
+from tests.acceptance.processes import TENURE, Launch
 from tests.proof.record import ROOT
 
 # Everything that server, worker and agents load; none of it starts a thread or a gRPC core.
@@ -60,11 +61,8 @@ class Forked:
 class Warm:
     """The process that the others are forked from; `launch` fits `Process.launch`."""
 
-    def __init__(
-        self, *, before: Sequence[str] = (), env: Mapping[str, str] | None = None, plants: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, *, before: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
         self.ended: dict[int, int] = {}
-        self._plants = list(plants)
         self._started: list[int] = []
         self._rest = b""
         self._process = subprocess.Popen(
@@ -78,13 +76,26 @@ class Warm:
 
     def launch(self, arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> Forked:
         """Run `python -m MODULE …` as a fork."""
+        return self._launch(arguments, environment, output, ())
+
+    def planted(self, *plants: str) -> Launch:
+        """Like `launch`, with these defects."""
+
+        def launch(arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> Forked:
+            return self._launch(arguments, environment, output, plants)
+
+        return launch
+
+    def _launch(
+        self, arguments: Sequence[str], environment: Mapping[str, str], output: Path, plants: Sequence[str]
+    ) -> Forked:
         assert tuple(arguments[:2]) == TENURE[:2]
         order = {
             "module": arguments[2],
             "arguments": list(arguments[3:]),
             "environment": dict(environment),
             "output": str(output),
-            "plants": self._plants,
+            "plants": list(plants),
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -124,11 +135,9 @@ class Warm:
 
 
 @contextmanager
-def warm(
-    *, before: Sequence[str] = (), env: Mapping[str, str] | None = None, plants: Sequence[str] = ()
-) -> Iterator[Warm]:
+def warm(*, before: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Iterator[Warm]:
     """A family of processes, all ended at the end."""
-    family = Warm(before=before, env=env, plants=plants)
+    family = Warm(before=before, env=env)
     try:
         yield family
     finally:

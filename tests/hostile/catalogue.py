@@ -99,6 +99,7 @@ def web(
     *,
     json: object = None,
     content: bytes | None = None,
+    params: Iterable[tuple[str, str]] | None = None,
     who: str = "owner",
     headers: Iterable[tuple[str, str]] = (),
 ) -> Send:
@@ -108,6 +109,8 @@ def web(
         more: dict[str, object] = {"content": content} if content is not None else {}
         if json is not None:
             more["json"] = json
+        if params is not None:
+            more["params"] = list(params)
         return await scene.request(verb, path, who=who, headers=tuple(headers), **more)
 
     return send

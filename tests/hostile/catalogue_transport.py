@@ -57,7 +57,13 @@ MALFORMED = {
     "text": b"GET / HTTP/1.1\r\n\r\n",
     "json": b'{"items": []}',
 }
-BAD_UTF8 = {"lone-byte": b"\xff", "overlong": b"\xc0\xaf", "surrogate": b"\xed\xa0\x80", "cut": b"\xe2\x82", "late": b"abc\x80"}
+BAD_UTF8 = {
+    "lone-byte": b"\xff",
+    "overlong": b"\xc0\xaf",
+    "surrogate": b"\xed\xa0\x80",
+    "cut": b"\xe2\x82",
+    "late": b"abc\x80",
+}
 
 
 def deep(levels: int) -> job_service_pb2.CreateJobsRequest:

@@ -63,6 +63,10 @@ class Connection:
         self._listening: asyncio.Task[None] | None = None
         self.next_stream = 1
         self.ended = 0
+        # How many bytes of DATA each stream may still send, the connection as stream 0, and what fresh ones may.
+        self._credit: dict[int, int] = {0: 65_535}
+        self._fresh_credit = 65_535
+        self._credited = asyncio.Event()
         self.closed = asyncio.Event()
 
     async def connect(self, opening: bytes, *, listen: bool = True) -> None:
@@ -95,6 +99,22 @@ class Connection:
         stream, opening = self.headers()
         return opening + h2.data_frames(stream, h2.message(self.plan.body), end=end)
 
+    async def upload(self, stream: int, data: bytes) -> None:
+        """Send DATA on a stream as fast as the other side gives credit."""
+        sent = 0
+        while sent < len(data) and not self.closed.is_set():
+            credit = min(self._credit[0], self._credit.setdefault(stream, self._fresh_credit), h2.MOST_PAYLOAD)
+            if credit <= 0:
+                self._credited.clear()
+                await self._credited.wait()
+                continue
+            piece = data[sent : sent + credit]
+            self._credit[0] -= len(piece)
+            self._credit[stream] -= len(piece)
+            sent += len(piece)
+            self._seen["bytes uploaded"] += len(piece)
+            await self.send(h2.frame(h2.DATA, 0, stream, piece))
+
     async def end(self) -> None:
         """Hang up."""
         if self._listening is not None:
@@ -114,13 +134,13 @@ class Connection:
             while True:
                 head = await self._reader.readexactly(h2.HEAD_BYTES)
                 length = int.from_bytes(head[:3], "big")
-                kind, flags = head[3], head[4]
+                kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
                 payload = await self._reader.readexactly(length)
-                await self._note(kind, flags, payload)
+                await self._note(kind, flags, stream, payload)
         except (OSError, asyncio.IncompleteReadError):
             self._close()
 
-    async def _note(self, kind: int, flags: int, payload: bytes) -> None:
+    async def _note(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         name = h2.NAMES[kind] if kind < len(h2.NAMES) else "other"
         self._seen[name] += 1
         if kind == h2.HEADERS and flags & h2.END_STREAM:
@@ -133,7 +153,14 @@ class Connection:
             self._seen[f"GOAWAY {struct.unpack('>I', payload[4:8])[0]}"] += 1
         elif kind == h2.DATA:
             self._seen["bytes of DATA"] += len(payload)
+        elif kind == h2.WINDOW_UPDATE:
+            credit = self._credit.get(stream, self._fresh_credit)
+            self._credit[stream] = credit + struct.unpack(">I", payload)[0]
+            self._credited.set()
         elif kind == h2.SETTINGS and not flags & h2.ACK:
+            for key, value in struct.iter_unpack(">HI", payload):
+                if key == h2.INITIAL_WINDOW_SIZE:
+                    self._fresh_credit = value
             await self.send(h2.frame(h2.SETTINGS, h2.ACK, 0))
         elif kind == h2.PING and not flags & h2.ACK:
             await self.send(h2.frame(h2.PING, h2.ACK, 0, payload))
@@ -306,10 +333,13 @@ async def slow_uploads(attacker: Attacker) -> None:
     almost = struct.pack(">BI", 0, 4 * 1024 * 1024) + bytes(4 * 1024 * 1024 - 1)
 
     async def send(connection: Connection) -> None:
+        streams = []
         for _ in range(attacker.plan.times):
             stream, opening = connection.headers()
             attacker.seen["sent"] += 1
-            await connection.send(opening + h2.data_frames(stream, almost, end=False))
+            await connection.send(opening)
+            streams.append(stream)
+        await asyncio.gather(*(connection.upload(stream, almost) for stream in streams))
 
     await attacker.everywhere(send)
 

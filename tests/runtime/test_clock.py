@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tenure.runtime.clock import SystemClock
 
 
@@ -15,22 +13,40 @@ def test_wall_time_is_that_of_the_machine() -> None:
     assert before - 1_000_000 <= shown <= time.time_ns() // 1000 + 1_000_000
 
 
-def test_a_wall_clock_that_steps_back_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SystemClock()
-    before = clock.wall_us()
-    now = time.time_ns()
-    monkeypatch.setattr(time, "time_ns", lambda: now - 7_200_000_000_000)
-    clock.correct()
-    assert clock.wall_us() >= before
+class Machine:
+    """A machine's two clocks, set by a test."""
+
+    def __init__(self) -> None:
+        self.wall_ns = 1_700_000_000_000_000_000
+        self.running_ns = 0
+
+    def clock(self) -> SystemClock:
+        return SystemClock(time_ns=lambda: self.wall_ns, monotonic_ns=lambda: self.running_ns)
 
 
-def test_a_wall_clock_that_steps_forward_is_followed_on_correction(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SystemClock()
-    now = time.time_ns()
-    monkeypatch.setattr(time, "time_ns", lambda: now + 7_200_000_000_000)
-    assert clock.wall_us() < now // 1000 + 3_600_000_000
+def test_wall_time_goes_on_with_monotonic_time_whatever_the_wall_clock_shows() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    machine.running_ns += 5_000_000_000
+    machine.wall_ns += 7_200_000_000_000
+    assert clock.wall_us() == 1_700_000_005_000_000
+
+
+def test_a_wall_clock_that_steps_back_is_not_followed() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    machine.wall_ns -= 7_200_000_000_000
     clock.correct()
-    assert clock.wall_us() >= now // 1000 + 7_000_000_000
+    assert clock.wall_us() == 1_700_000_000_000_000
+
+
+def test_a_wall_clock_that_steps_forward_is_followed_on_correction() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    machine.wall_ns += 7_200_000_000_000
+    assert clock.wall_us() == 1_700_000_000_000_000
+    clock.correct()
+    assert clock.wall_us() == 1_700_007_200_000_000
 
 
 async def test_sleeping_passes_the_time() -> None:

@@ -269,6 +269,29 @@ class Committing:
 
 
 @dataclass(slots=True, kw_only=True)
+class Said:
+    """One message on a worker's stream at one of its four ends.
+
+    Attributes:
+        end: `server-got` (about to be carried out), `server-sent` (given to the network), `worker-sent`, `worker-got`.
+        at_ns: when.
+        durable: position that was durable at that instant.
+        boot: the server process; for the worker's ends the one it is connected to, -1: not known.
+        stream: number of the connection in the whole run, the same at all four ends; from 0, in the order of opening.
+        message: ConnectRequest or ConnectResponse; a copy or one that nobody changes any more.
+    """
+
+    end: str
+    at_ns: int
+    durable: int
+    boot: int
+    stream: int
+    worker_id: str
+    incarnation: str
+    message: Message
+
+
+@dataclass(slots=True, kw_only=True)
 class Fault:
     """A fault that was injected: `kind` as in `server.crash`, `net.partition`; `who` it hit."""
 
@@ -311,6 +334,7 @@ class History:
     boots: list[Boot] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
     committed: list[Committing] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)

@@ -133,6 +133,7 @@ async def test_a_folder_without_links_will_do(data: Path, target: Path, monkeypa
     [
         ("backup.db", "is no absolute path"),
         ("{tmp}/nowhere/backup.db", "there is no folder"),
+        ("{tmp}/else\0where/backup.db", "NUL"),
         ("{tmp}/data/backup.db", "is in the data directory"),
         ("{tmp}/link/backup.db", "is in the data directory"),
         ("/proc/backup.db", "cannot be written|bytes free"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tenure.store.anchor import read_anchor
 from tenure.store.sqlite import SqliteStore
 from tenure.store.store import CommitOutcomeUnknown, StorageFull, StorageReadOnly
+from tests.fakes import FakeClock
 from tests.store.making import add_jobs, created_event, creation, load, put
 from tests.store.opening import opened
 
@@ -117,9 +119,23 @@ async def test_an_error_of_the_disk_is_fatal(tmp_path: Path) -> None:
 
 
 class _File(apsw.VFSFile):
-    """A file whose flushes fail while `broken` is set."""
+    """A file whose flushes fail while `broken` is set, and whose writes fail while `refused` has an error number."""
 
     broken = False
+    refused = 0
+    # Where the disk ends for a write-ahead log; 0: nowhere.
+    end = 0
+
+    def __init__(self, vfs: str, name: str | apsw.URIFilename, flags: list[int]) -> None:
+        super().__init__(vfs, name, flags)
+        self._is_wal = str(name if isinstance(name, str) else name.filename()).endswith("-wal")
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
+        if self._is_wal and _File.end and offset + len(data) > _File.end:
+            raise apsw.exception_for(apsw.SQLITE_FULL)
+        if _File.refused:
+            raise apsw.exception_for(apsw.SQLITE_IOERR_WRITE)
+        super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         if _File.broken:
@@ -133,6 +149,9 @@ class _Disk(apsw.VFS):
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         return _File("", name or "", flags)
+
+    def xGetLastError(self) -> tuple[int, str]:  # noqa: N802
+        return _File.refused, ""
 
 
 async def test_a_flush_that_fails_is_never_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +174,81 @@ async def test_a_flush_that_fails_is_never_acknowledged(tmp_path: Path, monkeypa
                 await add_jobs(store, "later")
         async with opened(tmp_path) as store:
             assert (await load(store, "before")).job.id == "before"
+            assert [report async for report in store.verify()][-1].ok
+    finally:
+        disk.unregister()
+
+
+@pytest.mark.parametrize(
+    ("number", "refusal", "words"),
+    [
+        (errno.EROFS, StorageReadOnly, "the file system is read-only"),
+        (errno.EDQUOT, StorageFull, "the disk's quota is used up"),
+    ],
+)
+async def test_a_write_that_the_file_system_refuses_is_no_unknown_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, refusal: type[Exception], words: str
+) -> None:
+    disk = _Disk()
+    monkeypatch.setattr(apsw, "Connection", functools.partial(apsw.Connection, vfs="failing"))
+    monkeypatch.setattr(_File, "refused", 0)
+    try:
+        async with opened(tmp_path) as store:
+            await add_jobs(store, "before")
+            monkeypatch.setattr(_File, "refused", number)
+            with pytest.raises(refusal, match=words):
+                await add_jobs(store, "a")
+            assert store.read_only_reason == words
+            assert (await load(store, "before")).job.id == "before"
+            # Nor is it one when the write-ahead log cannot be copied back meanwhile.
+            await until(lambda: store._writer._wal_pages == 1)
+            monkeypatch.setattr(_File, "refused", 0)
+            await add_jobs(store, "a")
+            assert store.read_only_reason == ""
+            await until(lambda: store._writer._wal_pages == 0)
+        async with opened(tmp_path) as store:
+            assert store.head().position == 2
+            assert [report async for report in store.verify()][-1].ok
+    finally:
+        disk.unregister()
+
+
+async def test_any_other_write_that_fails_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = _Disk()
+    monkeypatch.setattr(apsw, "Connection", functools.partial(apsw.Connection, vfs="failing"))
+    monkeypatch.setattr(_File, "refused", 0)
+    fatal: list[BaseException] = []
+    try:
+        async with opened(tmp_path, fatal=fatal) as store:
+            monkeypatch.setattr(_File, "refused", errno.EIO)
+            with pytest.raises(CommitOutcomeUnknown):
+                await add_jobs(store, "a")
+            assert [type(error) for error in fatal] == [apsw.IOError]
+            monkeypatch.setattr(_File, "refused", 0)
+    finally:
+        disk.unregister()
+
+
+async def test_a_full_disk_has_room_where_the_write_ahead_log_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = _Disk()
+    monkeypatch.setattr(apsw, "Connection", functools.partial(apsw.Connection, vfs="failing"))
+    monkeypatch.setattr(_File, "end", 200_000)
+    clock = FakeClock()
+    try:
+        async with opened(tmp_path, clock=clock) as store:
+            refused = 0
+            for number in range(100):
+                try:
+                    await add_jobs(store, f"j{number}")
+                except StorageFull:
+                    refused += 1
+                    await clock.advance(1)
+            # Its own room is used again and again, and nobody had to wait for an idle second.
+            assert 0 < refused < 20
+            assert store.head().position == 100 - refused
+            assert (tmp_path / "tenure.db-wal").stat().st_size <= 200_000
             assert [report async for report in store.verify()][-1].ok
     finally:
         disk.unregister()

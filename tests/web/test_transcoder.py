@@ -175,6 +175,8 @@ async def test_values_are_not_repeated(shared_world: WebWorld) -> None:
         (b'{"items": NaN}', "NaN"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"requestId": ' + b"9" * 5000 + b"}", "a number is too long"),
+        (b'{"requestId": "\\ud83d"}', "half of a surrogate pair"),
+        (b'{"\\uDC00": 1}', "half of a surrogate pair"),
     ],
 )
 async def test_what_is_no_json_is_refused(shared_world: WebWorld, content: bytes, text: str) -> None:

@@ -123,10 +123,20 @@ def _bars(job: Tracked) -> Table | None:
     if copying or text:
         phase = {event_pb2.STAGE_SYNC_BEFORE: "copying input ", event_pb2.STAGE_SYNC_AFTER: "copying output "}
         label = phase.get(job.stage, "") if copying else ""
-        bar = ProgressBar(total=None, pulse=True, width=_BAR) if copying else ProgressBar(completed=100, width=_BAR)
-        bars.add_row(Text(" sync"), bar, Text(label + text))
+        bars.add_row(Text(" sync"), _sync_bar(job, copying), Text(label + text))
         rows += 1
     return bars if rows else None
+
+
+def _sync_bar(job: Tracked, copying: bool) -> ProgressBar:
+    """How many of the files are copied that are known of; pulsing where it is not known how many there are."""
+    if not copying:
+        return ProgressBar(completed=100, width=_BAR)
+    before = job.stage == event_pb2.STAGE_SYNC_BEFORE
+    done = job.transfer.files_downloaded if before else job.transfer.files_uploaded
+    if not job.transfer.files_pending:
+        return ProgressBar(total=None, pulse=True, width=_BAR)
+    return ProgressBar(total=done + job.transfer.files_pending, completed=done, width=_BAR)
 
 
 def _overview(jobs: list[Tracked], now_us: int, console: Console) -> RenderableType:

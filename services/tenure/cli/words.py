@@ -60,7 +60,7 @@ def progress_of(progress: job_pb2.Progress) -> str:
 
 
 def copied(transfer: Any) -> str:
-    """What was copied, as in `↓ 45 files 1.2 MiB  ↑ 3 files 4.0 KiB`; empty: nothing yet."""
+    """What was copied, as in `↓ 45 files 1.2 MiB  ↑ 3 files 4.0 KiB, 2 to go`; empty: nothing yet."""
     parts = []
     for arrow, files, count in (
         ("↓", transfer.files_downloaded, transfer.bytes_downloaded),
@@ -68,7 +68,8 @@ def copied(transfer: Any) -> str:
     ):
         if files or count:
             parts.append(f"{arrow} {files} file{'' if files == 1 else 's'} {size(count)}")
-    return "  ".join(parts)
+    to_go = f"{transfer.files_pending} to go" if transfer.files_pending else ""
+    return ", ".join(filter(None, ("  ".join(parts), to_go)))
 
 
 def event_type(event: event_pb2.Event) -> str:

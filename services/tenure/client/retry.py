@@ -7,6 +7,7 @@ Everything else is an answer, and asking again would get it again.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -111,3 +112,14 @@ def _jittered(initial_s: float, maximum_s: float, failures: int, jitter: random.
     # 2^30 × any sensible start is over any sensible maximum: the exponent need not grow with a long outage.
     ceiling = min(maximum_s, initial_s * 2 ** min(failures - 1, 30))
     return jitter.uniform(ceiling / 2, ceiling)
+
+
+def limit_of(asked_s: float | None, usual_s: float) -> float | None:
+    """The deadline of one try of a unary call as gRPC takes it, in seconds; None: there is none.
+
+    Args:
+        asked_s: what this call is given; None: the usual; `math.inf`: as long as it takes.
+        usual_s: what calls are given.
+    """
+    limit_s = usual_s if asked_s is None else asked_s
+    return None if limit_s == math.inf else limit_s

@@ -10,7 +10,7 @@ import grpc
 
 from tenure.client.errors import TenureError, from_rpc_error
 from tenure.client.resume import Cursor
-from tenure.client.retry import Backoff, RetryPolicy, StreamBackoff, broken_off
+from tenure.client.retry import Backoff, RetryPolicy, StreamBackoff, broken_off, limit_of
 from tenure.runtime.clock import Clock
 
 RequestT = TypeVar("RequestT")
@@ -65,7 +65,7 @@ class SyncCalls:
         backoff = Backoff(self._retry, self._jitter)
         while True:
             try:
-                return rpc(request, timeout=timeout_s or self._timeout_s, metadata=self._metadata)
+                return rpc(request, timeout=limit_of(timeout_s, self._timeout_s), metadata=self._metadata)
             except grpc.RpcError as error:
                 refused = from_rpc_error(error, request_id=request_id)
             self._sleep(backoff.wait_s(refused))

@@ -305,7 +305,7 @@ class Dispatcher:
                 self._take_back(one)
                 if outcome.reason is not Reason.JOB_FINAL:
                     self.find(one.ready.job.id)
-        for session in {one.worker.session for one in chosen}:
+        for session in dict.fromkeys(one.worker.session for one in chosen):
             if session is not None:
                 session.flush()
 

@@ -32,6 +32,7 @@ from tenure.controlplane.pipeline import (
 from tenure.controlplane.streams import RunningStream
 from tenure.controlplane.tokens import ANONYMOUS, Identity, Tokens
 from tenure.controlplane.unary import RunningCall
+from tenure.controlplane.validation import Validator
 from tenure.domain.errors import Reason, Refused
 from tenure.runtime.ids import Ids
 
@@ -50,13 +51,16 @@ class Host(grpc.GenericRpcHandler):
         known: knows tokens.
         ids: makes the references of internal errors.
         limits: how long and how many.
+        validator: checks messages; None: a new one, which `prepare` makes ready.
 
     Attributes:
         wrap: put around the handling of every call, refused ones included; None: nothing is.
     """
 
-    def __init__(self, known: Tokens, ids: Ids, limits: Limits | None = None) -> None:
-        self._pipeline = Pipeline(known, ids, limits or Limits())
+    def __init__(
+        self, known: Tokens, ids: Ids, limits: Limits | None = None, validator: Validator | None = None
+    ) -> None:
+        self._pipeline = Pipeline(known, ids, limits or Limits(), validator)
         self._methods: dict[str, Method] = {}
         self._refusals: dict[tuple[Reason, str], _Refusal] = {}
         self.service_names: list[str] = []
@@ -71,7 +75,7 @@ class Host(grpc.GenericRpcHandler):
             servicer: unary methods are `async def name(request, call) -> response`; methods that answer with a stream
                 are `def name(request, call) -> AsyncIterator[response]`; methods with streams both ways are
                 `async def name(messages, call) -> None` and use `call.send`.
-            patient: names of methods that take long and get the longest deadline when they bring none.
+            patient: names of unary methods that may take as long as their callers wait, be it for hours.
 
         Raises:
             LookupError: a method has no line in the table of permissions.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -52,6 +52,8 @@ class InProcess:
             return response.FromString(await handler.stream_unary(None, context))
         except _Aborted as aborted:
             raise CallFailed(aborted.status) from None
+        finally:
+            context.over()
 
     async def stream(
         self,
@@ -105,11 +107,22 @@ class _Aborted(Exception):
 class _Context:
     """What the pipeline uses of a call; see `pipeline.Context`."""
 
-    __slots__ = ("_pipe", "_requests")
+    __slots__ = ("_callbacks", "_pipe", "_requests")
 
     def __init__(self, requests: _Requests, pipe: _Pipe | None = None) -> None:
+        self._callbacks: list[Callable[[_Context], None]] = []
         self._requests = requests
         self._pipe = pipe
+
+    def add_done_callback(self, callback: Callable[[_Context], None]) -> None:
+        """Have it called when the call is over."""
+        self._callbacks.append(callback)
+
+    def over(self) -> None:
+        """The call is over."""
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
 
     def peer(self) -> str:
         """Where the caller is."""
@@ -180,6 +193,7 @@ async def _carry(handler: Any, context: _Context, pipe: _Pipe) -> None:
             await handler.stream_stream(None, context)
     finally:
         pipe.close()
+        context.over()
 
 
 class _Requests:

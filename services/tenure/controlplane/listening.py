@@ -74,6 +74,8 @@ def options(max_workers: int) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.server_handshake_timeout_ms", 5_000),
         ("grpc.max_concurrent_streams", MAX_STREAMS_A_CONNECTION),
+        # Else each stream of a fast connection may send megabytes that nobody has asked for yet.
+        ("grpc.http2.bdp_probe", 0),
         # By default 1000 to 3000 calls may wait to be taken: a fleet that comes back at once would be refused.
         ("grpc.server.max_pending_requests", pending),
         ("grpc.server.max_pending_requests_hard_limit", pending),

@@ -133,11 +133,21 @@ class _Calls:
 class _Watched:
     """A call's context that remembers with which code it was ended."""
 
-    __slots__ = ("_context", "code", "peer", "read", "send_initial_metadata", "time_remaining", "write")
+    __slots__ = (
+        "_context",
+        "add_done_callback",
+        "code",
+        "peer",
+        "read",
+        "send_initial_metadata",
+        "time_remaining",
+        "write",
+    )
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self.code = ""
+        self.add_done_callback = context.add_done_callback
         self.peer = context.peer
         self.read = context.read
         self.send_initial_metadata = context.send_initial_metadata

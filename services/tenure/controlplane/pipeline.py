@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from tenure.controlplane import status, tokens
 from tenure.controlplane.patience import Patience
 from tenure.controlplane.permissions import OPEN, Role
+from tenure.controlplane.shares import Shares, Turns
 from tenure.controlplane.status import Status
 from tenure.controlplane.tokens import Identity, Tokens
 from tenure.controlplane.validation import Validator
@@ -29,14 +30,20 @@ from tenure.store.store import StoreError
 _log = get_logger("rpc")
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# Whoever reads nothing at all lets so much through; smaller answers are bounded by the number of calls.
+SMALL_BYTES = 64 * 1024
+# Those whose token has still to be looked up.
+UNKNOWN = "?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long and how many. Seconds; `calls` are unary ones, `streams` all others.
+    """How long and how many. Seconds; `calls` are unary ones, `streams` all others. One caller may have half of each.
 
     `deadline_s` is given to unary calls that bring no deadline, `max_deadline_s` to those whose deadline is later. A
-    caller that reads nothing is given up after `send_s`, and its status is then left waiting for `goodbye_s`.
+    caller that reads nothing is given up after `send_s`; when its status has not gone after `goodbye_s`, the log says
+    so. Callers without a token have `open_calls` and `open_streams` of their own. So many unary calls of one caller are
+    answered `at_once`, the others wait. `unread_bytes` of large answers may wait for their callers.
     """
 
     first_message_s: float = 5.0
@@ -46,6 +53,10 @@ class Limits:
     goodbye_s: float = 5.0
     calls: int = 10_000
     streams: int = 20_000
+    open_calls: int = 200
+    open_streams: int = 1000
+    at_once: int = 64
+    unread_bytes: int = 256 * 1024 * 1024
 
 
 class Kind(Enum):
@@ -58,8 +69,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC. `function` is None where the service does not have it; a `patient` one may take the longest time even
-    when its caller brings no deadline.
+    """One RPC. `function` is None where the service does not have it; a `patient` one may take as long as its caller
+    waits.
     """
 
     rpc: str
@@ -78,6 +89,9 @@ class Context(Protocol):
 
     def time_remaining(self) -> float | None:
         """Seconds to the caller's deadline."""
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Have it called when nothing of the call is left: its answer was taken, or the caller has gone."""
 
     async def read(self) -> object:
         """The bytes of the next message, or `grpc.aio.EOF`."""
@@ -109,18 +123,25 @@ class Pipeline:
         known: knows tokens.
         ids: makes the references of internal errors.
         limits: how long and how many.
+        validator: checks messages; None: a new one.
     """
 
-    def __init__(self, known: Tokens, ids: Ids, limits: Limits) -> None:
+    def __init__(self, known: Tokens, ids: Ids, limits: Limits, validator: Validator | None = None) -> None:
         self.limits = limits
         self.tokens = known
-        self.validator = Validator()
+        self.validator = validator or Validator()
         self.first_message = Patience(limits.first_message_s)
         self.deadline = Patience(limits.deadline_s)
         self.max_deadline = Patience(limits.max_deadline_s)
         self.draining = False
+        self.calls = Shares(limits.calls, "open calls")
+        self.streams = Shares(limits.streams, "open streams")
+        self.open_calls = Shares(limits.open_calls, "open calls without a token")
+        self.open_streams = Shares(limits.open_streams, "open streams without a token")
+        self.unread = Shares(limits.unread_bytes, "bytes of answers that were not read")
+        self.turns = Turns(limits.at_once)
+        self.first_turns = Turns(limits.at_once)
         self._ids = ids
-        self._calls = 0
         self._streams: set[Stream] = set()
         known.on_revoked(self._end_streams_of)
 
@@ -141,34 +162,18 @@ class Pipeline:
             if call.identity.token_id == token_id:
                 call.end(tokens.invalid())
 
-    def begin_call(self) -> None:
-        """Count a unary call in.
-
-        Raises:
-            Refused: LIMIT_EXCEEDED.
-        """
-        if self._calls >= self.limits.calls:
-            raise Refused(Reason.LIMIT_EXCEEDED, "the server has too many calls to answer; try again later")
-        self._calls += 1
-
-    def end_call(self) -> None:
-        """Count a unary call out."""
-        self._calls -= 1
-
     def begin_stream(self, call: Stream) -> None:
-        """Count a stream in.
+        """From now on a stream can be ended from outside.
 
         Raises:
-            Refused: LIMIT_EXCEEDED, DRAINING.
+            Refused: DRAINING.
         """
         if self.draining and call.method.roles is not OPEN:
             raise draining()
-        if len(self._streams) >= self.limits.streams:
-            raise Refused(Reason.LIMIT_EXCEEDED, "the server has too many open streams; try again later")
         self._streams.add(call)
 
     def end_stream(self, call: Stream) -> None:
-        """Count a stream out."""
+        """It ends by itself."""
         self._streams.discard(call)
 
     async def admit(self, secret: str, method: Method) -> Identity:
@@ -193,6 +198,73 @@ class Pipeline:
         return status.build(
             Reason.INTERNAL, f"something went wrong in the server; its log says what, under reference {reference}"
         )
+
+
+class Place:
+    """The place of one call, and the memory of its answer; given back when gRPC is done with the call.
+
+    That may be long after it was answered: an answer stays in memory until its caller takes it or goes, and there is no
+    way to take it back.
+    """
+
+    __slots__ = ("_bytes", "_pipeline", "_places", "holder")
+
+    def __init__(self, pipeline: Pipeline, places: Shares, holder: str, context: Context) -> None:
+        """Take it.
+
+        Raises:
+            Refused: LIMIT_EXCEEDED.
+        """
+        places.take(holder)
+        self.holder = holder
+        self._pipeline = pipeline
+        self._places: Shares | None = places
+        self._bytes = 0
+        context.add_done_callback(self._leave)
+
+    def known_as(self, holder: str) -> None:
+        """It is now known who has it.
+
+        Raises:
+            Refused: LIMIT_EXCEEDED.
+        """
+        places, self._places = self._places, None
+        if places is not None:
+            places.give_back(self.holder)
+            places.take(holder)
+            self.holder, self._places = holder, places
+
+    def keep(self, size: int) -> None:
+        """Count so many bytes of an answer that is now handed to gRPC.
+
+        Raises:
+            Refused: LIMIT_EXCEEDED.
+        """
+        if size > SMALL_BYTES:
+            self._pipeline.unread.take(self.holder, size)
+            self._bytes += size
+
+    def taken(self, size: int) -> None:
+        """Those bytes were taken."""
+        if size > SMALL_BYTES:
+            self._pipeline.unread.give_back(self.holder, size)
+            self._bytes -= size
+
+    def _leave(self, _context: object) -> None:
+        places, self._places = self._places, None
+        if places is not None:
+            places.give_back(self.holder)
+        if self._bytes:
+            self._pipeline.unread.give_back(self.holder, self._bytes)
+            self._bytes = 0
+
+
+def holder_of(identity: Identity, method: Method, context: Context) -> str:
+    """Who has the place of a call: a principal, or the address of a caller without a token."""
+    if method.roles is OPEN:
+        peer = context.peer()
+        return peer.rpartition(":")[0] or peer
+    return identity.principal or UNKNOWN
 
 
 def authorise(identity: Identity, roles: frozenset[Role]) -> None:

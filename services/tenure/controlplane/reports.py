@@ -174,6 +174,7 @@ def counters_of(sync: job_pb2.SyncCounters) -> e.Transfer:
         files_uploaded=sync.files_uploaded,
         bytes_downloaded=sync.bytes_downloaded,
         bytes_uploaded=sync.bytes_uploaded,
+        files_pending=sync.files_pending,
     )
 
 

@@ -20,7 +20,9 @@ from tenure.controlplane.pipeline import (
     Kind,
     Method,
     Pipeline,
+    Place,
     encode,
+    holder_of,
     missing,
     not_implemented,
     not_received,
@@ -42,10 +44,12 @@ class RunningStream:
         "_context",
         "_ending",
         "_pipeline",
+        "_place",
         "_received",
         "_scope",
         "_secret",
         "_sending",
+        "_waited_for",
         "deadline",
         "identity",
         "method",
@@ -58,9 +62,12 @@ class RunningStream:
         self._context: Context | None = None
         self._scope: asyncio.Timeout | None = None
         self._ending: Refused | None = None
+        self._place: Place | None = None
         self._begun = False
         self._received = False
         self._sending = asyncio.Lock()
+        # Without a token every message has to come soon, not only the first.
+        self._waited_for = method.roles is OPEN and method.kind is Kind.BOTH
         self.method = method
         self.identity = identity or ANONYMOUS
         self.rpc = method.rpc
@@ -84,22 +91,49 @@ class RunningStream:
         limit_s = self._pipeline.limits.send_s
         try:
             async with asyncio.timeout(limit_s), self._sending:
-                await self._open().write(raw)
+                await self._write(raw)
         except TimeoutError:
             text = f"the caller has not read what was sent to it for {limit_s:g} s"
             raise Refused(Reason.SLOW_CONSUMER, text) from None
 
+    async def _write(self, raw: bytes) -> None:
+        place = self._place
+        # Workers share what they call themselves, and are many.
+        if place is None or self.method.kind is Kind.BOTH:
+            await self._open().write(raw)
+            return
+        place.keep(len(raw))
+        # When this is cut short the message stays where it is, and counted, until the call is over.
+        await self._open().write(raw)
+        place.taken(len(raw))
+
     async def read(self) -> bytes | None:
         """The next message as it came; None: no more will come."""
-        raw = await self._open().read()
+        if self._received and not self._waited_for:
+            raw = await self._open().read()
+        else:
+            raw = await self._awaited()
         if raw is grpc.aio.EOF:
             return None
-        if not self._received:
+        if not self._received or self._waited_for:
             self._received = True
             # From here on the call may last.
             if self._scope is not None and self._ending is None:
-                self._scope.reschedule(None)
+                limit_s = self._pipeline.limits.first_message_s
+                self._scope.reschedule(asyncio.get_running_loop().time() + limit_s if self._waited_for else None)
         return cast(bytes, raw)
+
+    async def _awaited(self) -> object:
+        """A message that has to come soon. Only a few of one caller's are waited for at a time: each may be large."""
+        turns, place = self._pipeline.first_turns, self._place
+        if place is None or (self.method.kind is Kind.BOTH and not self._waited_for):
+            return await self._open().read()
+        if not turns.free(place.holder):
+            await turns.wait(place.holder)
+        try:
+            return await self._open().read()
+        finally:
+            turns.give_back(place.holder)
 
     async def _begin(self) -> None:
         # gRPC sends the header with the first message, and forgets that it has done so when that message is cancelled
@@ -121,6 +155,8 @@ class RunningStream:
         pipeline = self._pipeline
         scope = asyncio.timeout(pipeline.limits.first_message_s)
         try:
+            places = pipeline.open_streams if self.method.roles is OPEN else pipeline.streams
+            self._place = Place(pipeline, places, holder_of(self.identity, self.method, context), context)
             pipeline.begin_stream(self)
             try:
                 async with scope:
@@ -144,17 +180,23 @@ class RunningStream:
         return self._ending or not_received(self._pipeline.limits.first_message_s)
 
     async def _abort(self, context: Context, answer: Status) -> None:
-        # The status waits behind what the caller has not read; a caller that reads nothing must not keep us.
+        # The status waits behind what the caller has not read, and gRPC keeps both for as long as the caller stays; so
+        # the place is kept as well. Nothing else is: the service has let go of the call.
+        telling = asyncio.get_running_loop().call_later(self._pipeline.limits.goodbye_s, self._tell, answer)
         try:
-            async with asyncio.timeout(self._pipeline.limits.goodbye_s):
-                await context.abort(answer.code, answer.message, answer.trailers)
-        except TimeoutError:
-            _log.warning("stream_abandoned", rpc=self.rpc, principal=self.identity.principal, code=answer.code.name)
+            await context.abort(answer.code, answer.message, answer.trailers)
+        finally:
+            telling.cancel()
+
+    def _tell(self, answer: Status) -> None:
+        _log.warning("stream_not_read", rpc=self.rpc, principal=self.identity.principal, code=answer.code.name)
 
     async def _serve(self) -> None:
         method = self.method
         if self.identity is ANONYMOUS and method.roles is not OPEN:
             self.identity = await self._pipeline.admit(self._secret, method)
+            if self._place is not None:
+                self._place.known_as(self.identity.principal)
         if method.function is None:
             raise not_implemented()
         await self._begin()

@@ -76,12 +76,13 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """What an attempt has copied."""
+    """What an attempt has copied, and how many files waited to be copied then."""
 
     files_downloaded: int = 0
     files_uploaded: int = 0
     bytes_downloaded: int = 0
     bytes_uploaded: int = 0
+    files_pending: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,10 +53,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """The last attempt whose end was accepted, and by which event: a repeat of that report is acknowledged.
-
-    Those before it are not kept here: they are in the job's history.
-    """
+    """The last attempt whose end was accepted, and by which event; those before it are in the job's history."""
 
     lease_id: str
     by: str
@@ -173,6 +170,8 @@ def evolve(job: Job, event: e.JobEvent, time_us: int) -> Job:
     if phase is None:
         raise IllegalTransition(f"job {job.id} is {job.phase.name}: {type(event).__name__} is not allowed")
     version = job.version + 1
+    # An attempt that ends while its job is being cancelled was asked to: neither a failure nor an interruption.
+    counts = 0 if job.phase is Phase.STOPPING else 1
     match event:
         case e.JobHeartbeat():
             lease = _live(job, event.lease_id, event)
@@ -241,17 +240,17 @@ def evolve(job: Job, event: e.JobEvent, time_us: int) -> Job:
             )
         case e.AttemptFailed():
             ended = _end_attempt(job, event.lease_id, event, time_us)
-            return replace(ended, num_failures=job.num_failures + _counts(job), lost_in_a_row=())
+            return replace(ended, num_failures=job.num_failures + counts, lost_in_a_row=())
         case e.AttemptReleased():
             ended = _end_attempt(job, event.lease_id, event, time_us)
-            return replace(ended, num_interruptions=job.num_interruptions + _counts(job), lost_in_a_row=())
+            return replace(ended, num_interruptions=job.num_interruptions + counts, lost_in_a_row=())
         case e.LeaseExpired():
             lease = _live(job, event.lease_id, event)
             lasted = time_us - lease.assigned_us > job.origin.terms.lost_lease_window_us
             # Nothing was accepted of this attempt, so what was settled before it stays.
             return replace(
                 _end_attempt(job, event.lease_id, event, time_us),
-                num_interruptions=job.num_interruptions + _counts(job),
+                num_interruptions=job.num_interruptions + counts,
                 lost_in_a_row=lost_in_a_row(job.lost_in_a_row, event, lasted=lasted),
                 settled=job.settled,
             )
@@ -335,11 +334,6 @@ def _end_attempt(job: Job, lease_id: str, event: e.JobEvent, time_us: int) -> Jo
         beats_before=job.num_heartbeats,
         settled=Settled(lease_id=lease_id, by=type(event).__name__),
     )
-
-
-def _counts(job: Job) -> int:
-    """What the end of an attempt counts: nothing where its job was being cancelled, as it was asked to end."""
-    return 0 if job.phase is Phase.STOPPING else 1
 
 
 def _settled_by_the_end(job: Job, event: e.JobTerminated, time_us: int) -> Settled | None:

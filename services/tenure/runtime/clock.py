@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -29,18 +30,23 @@ class SystemClock:
 
     A step of the machine's wall clock is therefore not seen; `correct` takes it over, forwards only, so that the times
     of events never run backwards.
+
+    Args:
+        time_ns: the machine's wall clock, in nanoseconds since the epoch.
+        monotonic_ns: the machine's monotonic clock, in nanoseconds.
     """
 
-    def __init__(self) -> None:
-        self._offset_ns = time.time_ns() - time.monotonic_ns()
+    def __init__(
+        self, time_ns: Callable[[], int] = time.time_ns, monotonic_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._time_ns = time_ns
+        # Asked far more often than anything else, so nothing stands between the caller and the machine's clock.
+        self.monotonic_ns = monotonic_ns
+        self._offset_ns = time_ns() - monotonic_ns()
 
     def wall_us(self) -> int:
         """Microseconds since the epoch."""
-        return (self._offset_ns + time.monotonic_ns()) // 1000
-
-    def monotonic_ns(self) -> int:
-        """Nanoseconds of CLOCK_MONOTONIC."""
-        return time.monotonic_ns()
+        return (self._offset_ns + self.monotonic_ns()) // 1000
 
     async def sleep(self, seconds: float) -> None:
         """`asyncio.sleep`."""
@@ -48,4 +54,4 @@ class SystemClock:
 
     def correct(self) -> None:
         """Take over the machine's wall clock where it is ahead of ours."""
-        self._offset_ns = max(self._offset_ns, time.time_ns() - time.monotonic_ns())
+        self._offset_ns = max(self._offset_ns, self._time_ns() - self.monotonic_ns())

@@ -235,6 +235,8 @@ def _fill_heartbeat(message: pb.JobHeartbeat, payload: e.JobHeartbeat) -> None:
         copied = message.transfer
         copied.files_downloaded, copied.files_uploaded = transfer.files_downloaded, transfer.files_uploaded
         copied.bytes_downloaded, copied.bytes_uploaded = transfer.bytes_downloaded, transfer.bytes_uploaded
+        if transfer.files_pending:
+            copied.files_pending = transfer.files_pending
 
 
 def _fill_queue(message: pb.QueueConfigured, payload: e.QueueConfigured) -> None:

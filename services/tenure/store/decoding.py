@@ -118,6 +118,7 @@ def _heartbeat(event: pb.Event) -> e.JobHeartbeat:
             files_uploaded=copied.files_uploaded,
             bytes_downloaded=copied.bytes_downloaded,
             bytes_uploaded=copied.bytes_uploaded,
+            files_pending=copied.files_pending,
         )
     return e.JobHeartbeat(
         lease_id=message.lease_id,

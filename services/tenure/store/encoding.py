@@ -131,6 +131,7 @@ def _job_heartbeat(event: e.JobHeartbeat) -> bytes:
         + _number(b"\x10", transfer.files_uploaded)
         + _number(b"\x18", transfer.bytes_downloaded)
         + _number(b"\x20", transfer.bytes_uploaded)
+        + _number(b"\x28", transfer.files_pending)
     )
     return body + _field(b"\x42", copied)
 

@@ -7,6 +7,7 @@ I/O error, a damaged file, a write-ahead log that was replaced under us — ends
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import queue
 import threading
@@ -27,11 +28,15 @@ from tenure.store.store import CommitOutcomeUnknown, Committed, Head, StorageFul
 GROUP_EVENTS = 256
 
 ANCHOR_NS = 1_000_000_000
+# How often it is tried, at most.
+MAKE_ROOM_NS = 1_000_000_000
 # Pages of 4 KiB in the write-ahead log: from here on the writer copies them back between commits …
 CHECKPOINT_PAGES = 4_000
 # … and from here on it insists, because some reader has kept it from doing so for long.
 TRUNCATE_PAGES = 16_000
 IDLE_SECONDS = 1.0
+# What a file system says that takes no writes at present.
+_REFUSED = (errno.EROFS, errno.EDQUOT)
 
 Result = Committed | Exception
 
@@ -91,6 +96,7 @@ class Writer:
         connection.set_wal_hook(self._on_wal)
         self._anchored = head.position
         self._anchored_ns = clock.monotonic_ns()
+        self._made_room_ns: int | None = None
         self._thread = threading.Thread(target=self._run, name="tenure-writer", daemon=True)
 
     def start(self) -> None:
@@ -162,6 +168,8 @@ class Writer:
             # Something in the group broke a rule that only the database knows: each unit is to fail or succeed alone.
             results = [self._alone(work.unit) for work in group]
         self._deliver(Done(list(zip(group, results, strict=True)), self._head))
+        if any(isinstance(result, StorageFull) for result in results):
+            self._make_room()
 
     def _alone(self, unit: PreparedUnit) -> Result:
         results = self._transaction([unit], careful=True)
@@ -211,6 +219,7 @@ class Writer:
 
     def _failed(self, error: Exception, count: int) -> list[Result] | None:
         """What a transaction that failed means for its units; None: that they may be tried one by one."""
+        number = self._connection.system_errno
         self._applier.forget()
         self._refusal = error
         try:
@@ -225,6 +234,11 @@ class Writer:
                 return [StorageReadOnly("the database can only be read") for _ in range(count)]
             case apsw.BusyError() | apsw.LockedError():
                 return [StorageReadOnly("another program holds the database locked") for _ in range(count)]
+            case apsw.IOError(extendedresult=apsw.SQLITE_IOERR_WRITE) if number == errno.EROFS:
+                # What could not be written is no commit; a flush that fails is another matter.
+                return [StorageReadOnly("the file system is read-only") for _ in range(count)]
+            case apsw.IOError(extendedresult=apsw.SQLITE_IOERR_WRITE) if number == errno.EDQUOT:
+                return [StorageFull("the disk's quota is used up") for _ in range(count)]
             case apsw.ConstraintError() | apsw.TooBigError():
                 return None
             case apsw.Error() | OSError():
@@ -272,6 +286,16 @@ class Writer:
             return
         self._anchored = head.position
 
+    def _make_room(self) -> None:
+        """The disk is full: what the write-ahead log holds is copied back, so that its own room can be used again.
+
+        It is not cut short: another program would have the room at once.
+        """
+        now_ns = self._clock.monotonic_ns()
+        if self._wal_pages and (self._made_room_ns is None or now_ns - self._made_room_ns >= MAKE_ROOM_NS):
+            self._made_room_ns = now_ns
+            self._checkpoint(insist=False)
+
     def _checkpoint(self, *, insist: bool) -> None:
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if insist else apsw.SQLITE_CHECKPOINT_PASSIVE
         # Never waited for: a commit may come at any time.
@@ -283,7 +307,10 @@ class Writer:
             # A reader is in the way, or there is no room: the write-ahead log just stays longer.
             self._wal_pages = 1
         except apsw.Error as error:
-            self._break(error)
+            if not isinstance(error, apsw.IOError) or self._connection.system_errno not in _REFUSED:
+                self._break(error)
+            # What is in the write-ahead log is on disk and stays there.
+            self._wal_pages = 1
         finally:
             self._connection.set_busy_timeout(BUSY_MS)
 

@@ -749,6 +749,7 @@ class Transfer(_message.Message):
     FILES_UPLOADED_FIELD_NUMBER: _builtins.int
     BYTES_DOWNLOADED_FIELD_NUMBER: _builtins.int
     BYTES_UPLOADED_FIELD_NUMBER: _builtins.int
+    FILES_PENDING_FIELD_NUMBER: _builtins.int
     files_downloaded: _builtins.int
     """Objects downloaded."""
     files_uploaded: _builtins.int
@@ -757,6 +758,8 @@ class Transfer(_message.Message):
     """Bytes downloaded."""
     bytes_uploaded: _builtins.int
     """Bytes uploaded."""
+    files_pending: _builtins.int
+    """Files that waited for their upload or download; unset: none, or not said."""
     def __init__(
         self,
         *,
@@ -764,12 +767,15 @@ class Transfer(_message.Message):
         files_uploaded: _builtins.int = ...,
         bytes_downloaded: _builtins.int = ...,
         bytes_uploaded: _builtins.int = ...,
+        files_pending: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_files_pending", b"_files_pending", "files_pending", b"files_pending"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_downloaded", b"bytes_downloaded", "bytes_uploaded", b"bytes_uploaded", "files_downloaded", b"files_downloaded", "files_uploaded", b"files_uploaded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_files_pending", b"_files_pending", "bytes_downloaded", b"bytes_downloaded", "bytes_uploaded", b"bytes_uploaded", "files_downloaded", b"files_downloaded", "files_pending", b"files_pending", "files_uploaded", b"files_uploaded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__files_pending: _TypeAlias = _typing.Literal["files_pending"]  # noqa: Y015
+    _WhichOneofArgType__files_pending: _TypeAlias = _typing.Literal["_files_pending", b"_files_pending"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__files_pending) -> _WhichOneofReturnType__files_pending | None: ...
 
 Global___Transfer: _TypeAlias = Transfer  # noqa: Y015
 

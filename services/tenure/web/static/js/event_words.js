@@ -35,8 +35,9 @@ const WORDS = {
   jobStarted: (payload) => `${attempt(payload)} started${payload.deadline ? `, ends ${clockTime(instantOf(payload.deadline))}` : ""}`,
   jobHeartbeat: (payload) => {
     const progress = payload.progress === undefined ? "" : `, ${Math.round(payload.progress * 100)} % ${payload.progressMessage ?? ""}`;
-    const { bytesDownloaded: down, bytesUploaded: up } = payload.transfer ?? {};
-    const copied = Number(down ?? 0) || Number(up ?? 0) ? `, ↓ ${bytes(down)} ↑ ${bytes(up)}` : "";
+    const { bytesDownloaded: down, bytesUploaded: up, filesPending } = payload.transfer ?? {};
+    const toGo = Number(filesPending ?? 0) ? `, ${filesPending} files to go` : "";
+    const copied = (Number(down ?? 0) || Number(up ?? 0) ? `, ↓ ${bytes(down)} ↑ ${bytes(up)}` : "") + toGo;
     return `attempt ${payload.attempt}, beat ${payload.count}, ${word(payload.stage, "STAGE_")}${progress}${copied}`;
   },
   jobExtended: (payload) => `extended by ${span(spanOf(payload.requestedTime))}`,

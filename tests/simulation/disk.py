@@ -1,0 +1,243 @@
+"""A disk that outlives the server's process, and the memory engine on top of it.
+
+What `flush` has acknowledged is on the medium for ever. A crash while a flush is under way leaves that unit there or
+not, and then, as a group commit would, perhaps some of those that waited behind it, in their order. A flush that fails
+says that the outcome is unknown; the unit is on the medium or not, as chance has it, and the process has to end. A
+new process reads the medium: log, answered requests, tokens. The log keeps its id and epoch over restarts, as in the
+real engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from tenure.domain import events as e
+from tenure.store import chain
+from tenure.store.memory import MemoryStore
+from tenure.store.store import (
+    AnsweredRequest,
+    CommitOutcomeUnknown,
+    Committed,
+    Head,
+    StorageFull,
+    StorageReadOnly,
+    StoreError,
+    TokenRow,
+    Unit,
+)
+from tests.simulation.history import Checkpoint, Committing
+from tests.simulation.loop import NS, Process, Schedule
+
+LOG_ID = "simulated"
+EPOCH = 1
+STEP = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One unit as it is on the medium."""
+
+    events: tuple[e.RecordedEvent, ...]
+    head: Head
+    unit: Unit
+
+
+@dataclass(slots=True)
+class Medium:
+    """What is durable, whichever process runs.
+
+    Attributes:
+        committed: when each unit became durable.
+        slow_s: a flush takes between these seconds.
+        full, read_only: nothing can be written.
+        failing: the next flush that begins fails; with a chance of this its data are on the medium all the same.
+    """
+
+    schedule: Schedule
+    random: Random
+    units: list[Written] = field(default_factory=list)
+    events: list[e.RecordedEvent] = field(default_factory=list)
+    tokens: dict[str, TokenRow] = field(default_factory=dict)
+    committed: list[Committing] = field(default_factory=list)
+    slow_s: tuple[float, float] = (0.0005, 0.01)
+    full: bool = False
+    read_only: bool = False
+    failing: float | None = None
+    on_written: Callable[[Committing], None] = lambda written: None
+
+    @property
+    def head(self) -> Head:
+        """The end of what is durable."""
+        return self.units[-1].head if self.units else Head(log_id=LOG_ID, epoch=EPOCH, position=0, hash=chain.START)
+
+    def write(self, written: Written, disk: SimulatedDisk) -> Committing | None:
+        """A unit is on the medium from now on."""
+        self.units.append(written)
+        if not written.events:
+            return None
+        self.events.extend(written.events)
+        entry = Committing(
+            first=written.events[0].position,
+            last=written.events[-1].position,
+            boot=disk.boot,
+            durable_ns=self.schedule.now_ns,
+            server_ns=disk.process.monotonic_ns(),
+            wall_us=disk.wall_us(),
+        )
+        self.committed.append(entry)
+        self.on_written(entry)
+        return entry
+
+    def checkpoint(self) -> Checkpoint:
+        """The log as it is now, as a digest: the chain, and the events themselves."""
+        made = hashlib.sha256(self.head.hash)
+        for event in self.events:
+            made.update(repr((event.position, event.stream, event.version, event.event_id, event.time_us)).encode())
+        return Checkpoint(at_ns=self.schedule.now_ns, position=self.head.position, digest=made.hexdigest())
+
+
+class SimulatedDisk:
+    """The way of one process to the medium."""
+
+    def __init__(self, medium: Medium, process: Process, boot: int, wall_us: Callable[[], int]) -> None:
+        self.medium = medium
+        self.process = process
+        self.boot = boot
+        self.wall_us = wall_us
+        self.staged: Written | None = None
+        self.post_mortem = False
+        # A unit on its way: a crash decides whether it arrives.
+        self.flushing: Written | None = None
+
+    async def flush(self, events: int) -> None:
+        """See `tenure.store.disk.Disk`."""
+        medium, random = self.medium, self.medium.random
+        written, self.staged = self.staged, None
+        assert written is not None
+        assert len(written.events) == events
+        if self.post_mortem:
+            medium.write(written, self)
+            return
+        if medium.full:
+            raise StorageFull("no space left on device")
+        if medium.read_only:
+            raise StorageReadOnly("the file system is read-only")
+        failing, medium.failing = medium.failing, None
+        self.flushing = written
+        low, high = medium.slow_s
+        await asyncio.sleep(random.uniform(low, high))
+        self.flushing = None
+        if failing is not None:
+            if random.random() < failing:
+                medium.write(written, self)
+            raise CommitOutcomeUnknown("input/output error")
+        entry = medium.write(written, self)
+        if entry is not None:
+            entry.told_ns = medium.schedule.now_ns
+
+
+class SimulatedStore(MemoryStore):
+    """The memory engine over such a disk."""
+
+    def __init__(self, disk: SimulatedDisk, on_fatal: Callable[[BaseException], None]) -> None:
+        super().__init__(log_id=LOG_ID, epoch=EPOCH, disk=disk)
+        self._on_fatal = on_fatal
+        self._simulated = disk
+        self.failed = False
+        for written in disk.medium.units:
+            self._take(written)
+        self._tokens = dict(disk.medium.tokens)
+
+    def _take(self, written: Written) -> None:
+        """A unit that the medium has, as `_commit` would have left it."""
+        for event in written.events:
+            self._events.append(event)
+            self._streams.setdefault(event.stream, []).append(event.position)
+            self._rows.apply(event)
+        if written.events:
+            self._head = written.head
+            self._commits.append((written.head.position, written.head.hash))
+        if (request := written.unit.request) is not None:
+            self._requests[request.principal, request.rpc, request.request_id] = (
+                AnsweredRequest(digest=request.digest, answer=request.answer, position=len(self._events)),
+                request.at_us,
+            )
+
+    async def commit(self, unit: Unit) -> Committed:
+        """See `Store.commit`; the process is told to end when an outcome is unknown, as the real engine does."""
+        try:
+            return await super().commit(unit)
+        except CommitOutcomeUnknown as error:
+            if not self.failed:
+                self.failed = True
+                self._on_fatal(error)
+            raise
+
+    def _record(self, unit: Unit) -> tuple[list[e.RecordedEvent], list[chain.Link]]:
+        recorded, links = super()._record(unit)
+        head = self._head
+        if recorded:
+            head = replace(head, position=recorded[-1].position, hash=chain.advance(head.hash, links))
+        self._simulated.staged = Written(tuple(recorded), head, unit)
+        return recorded, links
+
+    async def add_token(self, token: TokenRow) -> None:
+        """See `Store.add_token`."""
+        self._simulated.medium.tokens[token.id] = token
+        await super().add_token(token)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being written, and nothing waits for it."""
+        return not self._pending and (self._writer is None or self._writer.done())
+
+    def differs_from(self, medium: Medium) -> list[str]:
+        """What its rows say that is not the fold of what is on the medium. Only while it is idle.
+
+        A store that has taken another way than the medium (it was told that an outcome is unknown) differs rightly.
+        """
+        if self.failed:
+            return []
+        problems = []
+        if self._head != medium.head:
+            problems.append(f"the store is at {self._head.position}, the medium at {medium.head.position}")
+        if self._events != medium.events:
+            problems.append("the store's events are not those of the medium")
+        return problems
+
+    def crashed(self, random: Random) -> None:
+        """The process is gone: what was on its way to the medium arrives, or does not."""
+        disk = self._simulated
+        flushing, disk.flushing = disk.flushing, None
+        if flushing is None or self.failed or random.random() < 0.5:
+            return
+        disk.medium.write(flushing, disk)
+        # What the dead store would have said to those who waited behind it; only the medium remembers.
+        self._take(flushing)
+        disk.post_mortem = True
+        while self._pending and random.random() < 0.5:
+            unit, _ = self._pending.popleft()
+            work = self._commit(unit)
+            try:
+                work.send(None)
+            except StopIteration:
+                continue
+            except StoreError:
+                continue
+            finally:
+                work.close()
+
+
+def slow(kind: float, random: Random) -> tuple[float, float]:
+    """Bounds of how long a flush takes on a disk of a kind: 0 is fast, 1 is very slow."""
+    longest = 0.01 * (3000**kind) * random.uniform(0.5, 1.0)
+    return longest / 20, longest
+
+
+def seconds(ns: int) -> float:
+    """Nanoseconds as seconds."""
+    return ns / NS
