@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import grpc
 import pytest
 
 from tenure.agent import strays
+from tenure.agent.app import SuspendAwareClock
 from tenure.runtime.clock import SystemClock
 from tests.agent.conftest import Eventually
 from tests.agent.fake_server import FakeServer, Session, assignment
@@ -233,3 +235,18 @@ async def test_what_is_written_wrongly_ends_with_2(start: Start, arguments: tupl
     assert (code, out) == (2, "")
     assert why in err
     assert "Traceback" not in err
+
+
+def test_leases_go_on_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker's clock is the one that counts the time asleep: after a night it knows that it has no lease."""
+    asleep_ns = 8 * 3600 * 1_000_000_000
+    awake = time.clock_gettime_ns
+
+    def after_a_night(clock_id: int) -> int:
+        return awake(clock_id) + (asleep_ns if clock_id == getattr(time, "CLOCK_BOOTTIME", None) else 0)
+
+    clock = SuspendAwareClock()
+    before_ns = clock.monotonic_ns()
+    monkeypatch.setattr(time, "clock_gettime_ns", after_a_night)
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        assert clock.monotonic_ns() - before_ns >= asleep_ns

@@ -55,6 +55,11 @@ def test_what_the_message_has_said_is_not_said_again() -> None:
         ("failed to connect to all addresses; last error: … Connection refused (111)", "connection refused"),
         ("DNS resolution failed for nowhere:1", "no such host"),
         ("Ssl handshake failed", "the encrypted connection"),
+        (
+            "UNAVAILABLE: ipv4:127.0.0.1:1: Socket closed",
+            "it hung up at once (does it want TLS? --tls-ca FILE or --tls)",
+        ),
+        ("… check failed with error: UNAUTHENTICATED: Hostname Verification Check failed.", "its certificate is for"),
         ("something new", "something new"),
     ],
 )

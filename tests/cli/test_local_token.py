@@ -104,14 +104,22 @@ def test_the_state_folder_is_the_users_without_the_variable(
     assert (tmp_path / "user" / ".local" / "state" / "tenure" / "servers" / "127.0.0.1_1").exists()
 
 
-@pytest.mark.parametrize("listen", ["127.0.0.1:50051", "localhost:50051", "[::1]:50051", "10.1.2.3:50051"])
-def test_the_servers_of_a_data_directory_are_found(listen: str, token_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("listen", "found"),
+    [
+        *((each, each) for each in ("127.0.0.1:50051", "localhost:50051", "[::1]:50051", "10.1.2.3:50051")),
+        # An address to listen on is none to call, least of all by a name that a certificate has.
+        ("0.0.0.0:50051", "127.0.0.1:50051"),
+        ("[::]:50051", "[::1]:50051"),
+    ],
+)
+def test_the_servers_of_a_data_directory_are_found(listen: str, found: str, token_file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "admin.token"
     other.parent.mkdir()
     assert servers_of(token_file.parent) == []
     write_pointer(listen, token_file)
     write_pointer("127.0.0.1:50052", other)
-    assert servers_of(token_file.parent) == [listen]
+    assert servers_of(token_file.parent) == [found]
     assert servers_of(tmp_path / "nowhere") == []
 
 

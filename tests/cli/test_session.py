@@ -74,7 +74,14 @@ async def test_the_token_is_sent(
     assert [each.get("authorization") for each in server.metadata] == [None, *["Bearer from-file"] * 3]
 
 
-async def test_a_certificate_that_cannot_be_read(tenure: Tenure) -> None:
-    result = await tenure("--tls-ca", "/nowhere.pem", "jobs", "get", "a")
-    assert result.code == 2
-    assert "--tls-ca: cannot read /nowhere.pem" in result.err
+@pytest.mark.parametrize("command", [["jobs", "get", "a"], ["worker", "--work-dir", "work"]])
+async def test_a_certificate_that_is_none(
+    command: list[str], tenure: Tenure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = await tenure("--tls-ca", "nowhere.pem", *command)
+    assert (result.code, "--tls-ca: cannot read nowhere.pem" in result.err) == (2, True)
+    Path("authority.key").write_text("-----BEGIN PRIVATE KEY-----\n")
+    result = await tenure("--tls-ca", "authority.key", *command)
+    assert (result.code, "--tls-ca: authority.key holds no certificate in PEM form" in result.err) == (2, True)
+    assert not Path("work").exists()

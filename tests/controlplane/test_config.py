@@ -10,6 +10,7 @@ import pytest
 from tenure.controlplane.catalogue import EXAMPLE_APPLICATION
 from tenure.controlplane.config import ConfigError, Configuration, parse_config, parse_span, read_config
 from tenure.controlplane.pipeline import Limits
+from tenure.controlplane.scrubbing import ScrubSettings
 from tenure.controlplane.webhooks.announcing import WebhookSettings
 from tenure.controlplane.webhooks.schedule import Schedule
 from tenure.controlplane.webhooks.targets import TargetRules
@@ -38,6 +39,10 @@ max_age = "1h"
 retry_initial = "1s"
 retry_maximum = "1m"
 keep = "2d"
+
+[scrub]
+interval = "12h"
+events_per_second = 500
 
 [queues.default]
 
@@ -96,6 +101,8 @@ def test_everything_can_be_said() -> None:
         ),
     )
     assert parse_config('webhooks.ports = "any"').webhooks.targets.ports is None
+    assert read.scrub == ScrubSettings(interval_us=12 * 3_600_000_000, events_per_second=500)
+    assert parse_config("scrub.interval = 0").scrub.interval_us == 0
 
 
 def test_without_a_file_there_is_the_example() -> None:
@@ -153,6 +160,7 @@ def test_an_application_of_the_file_wins_over_the_example() -> None:
         ("[webhooks]\nports = []", 't.toml: [webhooks] ports: write a list of ports such as [443, 8443], or "any"'),
         ("[webhooks]\nports = [true]", "t.toml: [webhooks] ports: write a list of ports"),
         ("[webhooks]\nallow_networks = ['10.0.0.1/8']", "t.toml: [webhooks] allow_networks[0]: write a network"),
+        ("[scrub]\nevents_per_second = 0", "t.toml: [scrub] events_per_second: Input should be greater"),
         ("[webhooks]\nmax_attempts = 0", "t.toml: [webhooks] max_attempts: Input should be greater"),
         ("[limits]\ncalls = 'many'", "t.toml: [limits] calls: Input should be a valid integer"),
         ("a = ]", "t.toml: Invalid value (at line 1, column 5)"),

@@ -82,7 +82,7 @@ async def test_frozen_workers(tmp_path: Path) -> None:
     with warm() as family:
         told, control = await together(
             _freeze_workers(tmp_path, family, family.launch, pauses=PAUSES),
-            _freeze_workers(tmp_path / "control", family, family.planted("no_fence"), pauses=CONTROL_PAUSES),
+            _freeze_workers(tmp_path / "control", family, family.launching(plants=["no_fence"]), pauses=CONTROL_PAUSES),
         )
     if told.too_many_landed:
         told.violations.append(f"{told.landed} writes to the store under leases that were over")
@@ -185,7 +185,7 @@ async def test_frozen_server(tmp_path: Path) -> None:
     with warm() as family:
         (expired, violations, events), (control, _, _) = await together(
             _freeze_server(tmp_path, family, family.launch, pauses=SERVER_PAUSES),
-            _freeze_server(tmp_path / "control", family, family.planted("no_brake"), pauses=1),
+            _freeze_server(tmp_path / "control", family, family.launching(plants=["no_brake"]), pauses=1),
         )
     if expired:
         violations.append(f"{expired} leases expired because the server stood still")

@@ -35,6 +35,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 
 MEGABYTES = 12
 FILLS = size(short=1, full=60)
+# What is acknowledged in between needs room too.
+SAME_DISK = 20
 # So long after a lease would have run out.
 LONGER_S = 0.5
 FULL = ("RESOURCE_EXHAUSTED", "STORAGE_FULL")
@@ -80,15 +82,16 @@ async def test_full_disk(tmp_path: Path) -> None:
     needs("mkfs.ext4", "losetup")
     began = time.monotonic()
     told = Told()
-    with _server(tmp_path / "proof") as (server, ballast):
-        try:
-            await server.up()
-            await _filled(server, ballast, told, FILLS)
-        except BaseException as error:
-            error.add_note(f"the server's log ends with:\n{server.tail()}")
-            raise
-        server.kill()
-        told.violations += problems_in(server.data)
+    while told.fills < FILLS and not told.violations:
+        with _server(tmp_path / f"disk-{told.fills}") as (server, ballast):
+            try:
+                await server.up()
+                await _filled(server, ballast, told, min(SAME_DISK, FILLS - told.fills))
+            except BaseException as error:
+                error.add_note(f"the server's log ends with:\n{server.tail()}")
+                raise
+            server.kill()
+            told.violations += problems_in(server.data)
     broken = Told()
     with _server(tmp_path / "control", change="full-disk-is-fatal") as (server, ballast):
         await server.up()

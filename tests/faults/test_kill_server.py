@@ -53,7 +53,7 @@ async def test_kill_server(tmp_path: Path) -> None:
         while told.kills < KILLS and not told.violations:
             directory = tmp_path / f"store-{told.kills}"
             await _kills(family.launch, directory, generator, told, min(SAME_STORE, KILLS - told.kills))
-        noticed, hasty = Told(), family.planted("answers_before_commit")
+        noticed, hasty = Told(), family.launching(plants=["answers_before_commit"])
         await _kills(hasty, tmp_path / "control", generator, noticed, CONTROL_KILLS, check_every=1)
     settle(
         Proof(

@@ -191,7 +191,7 @@ async def _while_read_only(
     """For longer than a lease lasts: every change is refused, and everything can be read."""
     until = time.monotonic() + 20
     while load.refused[REFUSED] == 0:
-        if not server.running or load.refused.total() > 0 and not load.refused[REFUSED]:
+        if not server.running or (load.refused.total() > 0 and not load.refused[REFUSED]):
             raise _Gone
         assert time.monotonic() < until, "nothing was refused"
         await asyncio.sleep(0.01)

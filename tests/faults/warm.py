@@ -1,15 +1,15 @@
 """Real processes that start at once: forked from one that has loaded everything and done nothing yet.
 
 A program that is killed a thousand times would spend most of its life loading modules. What a forked process runs is
-the program's own `main` with its own arguments, environment and output; only the loading was done before. `before` puts
-the whole family under another program (`ip netns exec …`); `planted` gives processes with a defect of `plants`, for a
-control.
+the program's own `main` with its own arguments, environment and output; only the loading was done before. `launching`
+gives processes in a network namespace, or with a defect of `plants` for a control.
 
     python -m tests.faults.warm     reads orders from standard input, one JSON object a line; ends with it
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ LOADED = (
     "uvloop",
 )
 ANSWER_S = 60.0
+CLONE_NEWNET = 0x40000000
 
 
 class Forked:
@@ -61,12 +63,12 @@ class Forked:
 class Warm:
     """The process that the others are forked from; `launch` fits `Process.launch`."""
 
-    def __init__(self, *, before: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, env: Mapping[str, str] | None = None) -> None:
         self.ended: dict[int, int] = {}
         self._started: list[int] = []
         self._rest = b""
         self._process = subprocess.Popen(
-            [*before, sys.executable, "-m", "tests.faults.warm"],
+            [sys.executable, "-m", "tests.faults.warm"],
             cwd=ROOT,
             env={**os.environ, **(env or {})},
             stdin=subprocess.PIPE,
@@ -76,18 +78,19 @@ class Warm:
 
     def launch(self, arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> Forked:
         """Run `python -m MODULE …` as a fork."""
-        return self._launch(arguments, environment, output, ())
+        return self._launch(arguments, environment, output)
 
-    def planted(self, *plants: str) -> Launch:
-        """Like `launch`, with these defects."""
-
-        def launch(arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> Forked:
-            return self._launch(arguments, environment, output, plants)
-
-        return launch
+    def launching(self, *, plants: Sequence[str] = (), namespace: str = "") -> Launch:
+        """Like `launch`, with these defects, in this network namespace."""
+        return partial(self._launch, plants=tuple(plants), namespace=namespace)
 
     def _launch(
-        self, arguments: Sequence[str], environment: Mapping[str, str], output: Path, plants: Sequence[str]
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        output: Path,
+        plants: Sequence[str] = (),
+        namespace: str = "",
     ) -> Forked:
         assert tuple(arguments[:2]) == TENURE[:2]
         order = {
@@ -96,6 +99,7 @@ class Warm:
             "environment": dict(environment),
             "output": str(output),
             "plants": list(plants),
+            "namespace": namespace,
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -135,9 +139,9 @@ class Warm:
 
 
 @contextmanager
-def warm(*, before: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Iterator[Warm]:
+def warm(*, env: Mapping[str, str] | None = None) -> Iterator[Warm]:
     """A family of processes, all ended at the end."""
-    family = Warm(before=before, env=env)
+    family = Warm(env=env)
     try:
         yield family
     finally:
@@ -195,6 +199,8 @@ def _become(order: Mapping[str, Any]) -> None:
     os.dup2(output, 2)
     os.close(nothing)
     os.close(output)
+    if order["namespace"]:
+        _enter(order["namespace"])
     os.environ.clear()
     os.environ.update(order["environment"])
     random.seed()
@@ -205,6 +211,14 @@ def _become(order: Mapping[str, Any]) -> None:
             planted.PLANTS[name]()
     module = "tenure.cli.main" if order["module"] == "tenure" else order["module"]
     importlib.import_module(module).main()
+
+
+def _enter(namespace: str) -> None:
+    """Go into a network namespace; `os.setns` is younger than the oldest Python we run on."""
+    descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {namespace}")
+    os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,41 @@
-"""What a row of the catalogue of bad input is, and the ways to write one.
+"""What a row of the catalogue of bad input is, and short ways to write one.
 
-A case is one thing somebody sends and the one right answer to it. The rows themselves are in `catalogue_*.py`, in the
-order of what they are about; `catalogue_rows.py` says what each number stands for and where it is tried.
+A case is one thing somebody sends and the one right answer to it. The rows themselves are in `catalogue_*.py`, by what
+they are about; `catalogue_rows.py` says what each number stands for and where it is tried.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from google.protobuf.message import Message
-
-from tests.hostile.scene import Outcome, Scene, Send
+from tests.hostile.outcome import Outcome
+from tests.hostile.scene import Scene, Send, Sent
 
 ERRORS_PROTO = Path(__file__).parents[2] / "protos" / "tenure" / "v1" / "errors.proto"
+
+CREATE = "JobService.CreateJobs"
+RETRIEVE = "JobService.RetrieveJob"
+BROWSE = "JobService.BrowseJobs"
+WATCH = "JobService.WatchJobs"
+EXTEND = "JobService.ExtendJobs"
+TERMINATE = "JobService.TerminateJobs"
+FOLLOW = "JobService.FollowLogs"
+EVENTS = "EventService.ReadEvents"
+QUEUES = "QueueService.UpsertQueues"
+PAUSE = "QueueService.PauseQueues"
+HOOKS = "WebhookService.UpsertWebhooks"
+REPLAY = "WebhookService.ReplayDeliveries"
+STOP = "AdminService.StopJobs"
+CONNECT = "WorkerService.Connect"
+
+INVALID = "INVALID_FIELD"
+# The path of the specification in the requests of `bad_job`.
+SPEC = "items[0].specification"
 
 
 def codes_of_reasons() -> dict[str, str]:
@@ -72,45 +92,71 @@ class Case:
         return CODES[self.reason] if self.reason else self.code
 
 
-def call(rpc: str, *messages: Message | bytes, who: str = "owner", take: int | None = None) -> Send:
+def call(rpc: str, *sent: Sent, who: str = "") -> Send:
     """Call an RPC with these messages, one after the other, and read what comes to its end."""
-    raw = [message if isinstance(message, bytes) else message.SerializeToString() for message in messages]
 
     async def send(scene: Scene) -> Outcome:
-        return await scene.call(rpc, *raw, who=who, take=take)
+        return await scene.call(rpc, *sent, who=who)
 
     return send
 
 
-def with_metadata(
-    rpc: str, message: Message, *metadata: tuple[str, str | bytes], who: str = "nobody", within_s: float | None = 20.0
-) -> Send:
-    """Call an RPC with metadata of the case's own."""
+def bad(row: int, name: str, rpc: str, sent: Sent, *fields: str, reason: str = INVALID, who: str = "") -> Case:
+    """A message that is refused; `fields` are at fault."""
+    return Case(row=row, name=name, send=call(rpc, sent, who=who), reason=reason, fields=fields)
 
-    async def send(scene: Scene) -> Outcome:
-        return await scene.call(rpc, message.SerializeToString(), who=who, extra=metadata, within_s=within_s)
 
-    return send
+def good(row: int, name: str, rpc: str, sent: Sent, *, writes: bool = False, who: str = "") -> Case:
+    """A strange message that is taken."""
+    return Case(row=row, name=name, send=call(rpc, sent, who=who), writes=writes)
+
+
+def job(**fields: Any) -> dict[str, Any]:
+    """The request for a job with these fields, in a queue without workers."""
+    return {"items": [{"specification": {"command": "true", "queue": "still", **fields}}]}
+
+
+def bad_job(row: int, name: str, fields: dict[str, Any], *paths: str, reason: str = INVALID) -> Case:
+    """A specification that is refused; the paths are relative to it."""
+    return bad(row, name, CREATE, job(**fields), *(f"{SPEC}.{path}" if path else SPEC for path in paths), reason=reason)
+
+
+def good_job(row: int, name: str, fields: dict[str, Any]) -> Case:
+    """A strange specification that is taken."""
+    return good(row, name, CREATE, job(**fields), writes=True)
 
 
 def web(
     verb: str,
     path: str,
+    body: Any = None,
     *,
-    json: object = None,
-    content: bytes | None = None,
-    params: Iterable[tuple[str, str]] | None = None,
     who: str = "owner",
-    headers: Iterable[tuple[str, str]] = (),
+    params: Iterable[tuple[str, str]] | None = None,
+    headers: Iterable[tuple[str, str | bytes]] = (),
 ) -> Send:
-    """Send a request to the web door."""
+    """Send a request to the web door; the body is bytes, or is written as JSON."""
+    more: dict[str, Any] = {}
+    if isinstance(body, bytes):
+        more["content"] = body
+    elif body is not None:
+        more["json"] = body
+    if params is not None:
+        more["params"] = list(params)
 
     async def send(scene: Scene) -> Outcome:
-        more: dict[str, object] = {"content": content} if content is not None else {}
-        if json is not None:
-            more["json"] = json
-        if params is not None:
-            more["params"] = list(params)
         return await scene.request(verb, path, who=who, headers=tuple(headers), **more)
 
     return send
+
+
+def bad_web(
+    row: int, name: str, send: Send, *fields: str, reason: str = INVALID, http: int = 400
+) -> Case:
+    """A request to the web door that is refused."""
+    return Case(row=row, name=f"web-{name}", send=send, reason=reason, fields=fields, http=http)
+
+
+def key_of(field: str, key: str) -> str:
+    """`environment["A"]`"""
+    return f"{field}[{json.dumps(key[:64], ensure_ascii=False)}]"

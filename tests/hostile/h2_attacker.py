@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import ipaddress
 import json
 import os
@@ -231,6 +232,18 @@ async def silent_calls(attacker: Attacker) -> None:
     await attacker.everywhere(hold)
 
 
+async def unknown_tokens(attacker: Attacker) -> None:
+    """Calls with tokens that nobody knows, each with another one."""
+
+    def call(connection: Connection) -> bytes:
+        stream, into = connection.next_stream, dataclasses.replace(connection.plan, token=os.urandom(24).hex())
+        connection.next_stream += 2
+        block = h2.header_block(h2.call_fields(into.path, into.authority, into.token))
+        return h2.frame(h2.HEADERS, h2.END_HEADERS, stream, block)
+
+    await attacker.everywhere(lambda one: attacker.repeat(one, lambda: call(one)))
+
+
 async def half_closed(attacker: Attacker) -> None:
     """Calls that end without a message."""
 
@@ -350,8 +363,7 @@ async def slow_preface(attacker: Attacker) -> None:
     for position in range(len(h2.PREFACE) - 1):
         for one in opened:
             await one.send(h2.PREFACE[position : position + 1])
-        if attacker.over.is_set():
-            return
+        attacker.stand()
         await asyncio.sleep(1)
 
 
@@ -432,6 +444,7 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     attack.__name__: attack
     for attack in (
         silent_calls,
+        unknown_tokens,
         half_closed,
         unread,
         open_streams,

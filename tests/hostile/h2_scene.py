@@ -29,6 +29,8 @@ from tests.proof.record import ROOT
 
 MEGABYTE = 1 << 20
 GOOD_CLIENTS = 10
+# Some attacks never get to their end: the server stops reading them.
+MOST_BUILDING_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +38,8 @@ class Attack:
     """One attack: what `h2_attacker` is to do, and how long it is to last at least.
 
     Attributes:
-        name: for the report.
         attack: its name in `h2_attacker`.
+        name: for the report, where one attack is done in several ways.
         rpc: the method that its calls call.
         message: their request.
         anonymous: it has no token.
@@ -45,15 +47,20 @@ class Attack:
         lasts_s: how long the good clients work beside it.
     """
 
-    name: str
     attack: str
     connections: int
     times: int
+    name: str = ""
     rpc: str = "/tenure.v1.JobService/RetrieveJob"
     message: bytes = b""
     anonymous: bool = False
-    growth: int = 0
+    growth: int = 128 * MEGABYTE
     lasts_s: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """What it is called in the report."""
+        return self.name or self.attack
 
 
 @dataclass(kw_only=True)
@@ -75,12 +82,12 @@ class Seen:
 
     def violations(self) -> list[str]:
         """What did not hold, in words."""
-        found = [f"{self.attack.name}: a good call failed: {one}" for one in self.failures[:3]]
+        found = [f"{self.attack.title}: a good call failed: {one}" for one in self.failures[:3]]
         grown = self.rss_peak - self.rss_before
         if grown > self.attack.growth:
-            found.append(f"{self.attack.name}: grew by {grown >> 20} MB, not at most {self.attack.growth >> 20} MB")
+            found.append(f"{self.attack.title}: grew by {grown >> 20} MB, not at most {self.attack.growth >> 20} MB")
         if not self.serves:
-            found.append(f"{self.attack.name}: the server does not serve afterwards")
+            found.append(f"{self.attack.title}: the server does not serve afterwards")
         return found
 
     def figures(self) -> str:
@@ -154,11 +161,12 @@ class Scene:
         watching = asyncio.ensure_future(self._watch(seen))
         try:
             async with attacking(self._plan(attack)) as program:
-                until = time.monotonic() + attack.lasts_s
-                while True:
+                began = time.monotonic()
+                stood = False
+                # While it is being built up, for as long as it is to last, and once more when it stands.
+                while not stood or time.monotonic() < began + attack.lasts_s:
+                    stood = program.stands or time.monotonic() > began + MOST_BUILDING_S
                     await self.work(rounds, seen.during_s, seen.failures)
-                    if time.monotonic() >= until:
-                        break
                 seen.answers = await program.stop()
         finally:
             watching.cancel()
@@ -207,38 +215,42 @@ class Scene:
 
 
 class Program:
-    """A running attacker."""
+    """A running attacker.
+
+    Attributes:
+        stands: everything it wanted to send is sent.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._lines: list[bytes] = []
+        self._reading = asyncio.ensure_future(self._read())
 
-    async def ready(self, within_s: float) -> None:
-        """Wait until the attack stands, or as long as it may take to get there: some never do."""
-        assert self._process.stdout is not None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                line = await self._process.stdout.readline()
-                assert line == b"ready\n", f"the attacker broke: {line!r}"
+    @property
+    def stands(self) -> bool:
+        """Everything that it wanted to send is sent."""
+        return b"ready\n" in self._lines or self._reading.done()
 
     async def stop(self) -> dict[str, int]:
         """End the attack; what came back."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         async with asyncio.timeout(30):
-            assert self._process.stdout is not None
-            output = await self._process.stdout.read()
+            await self._reading
             await self._process.wait()
-        assert self._process.returncode == 0, f"the attacker broke: {output!r}"
-        answers: dict[str, int] = json.loads(output.splitlines()[-1])
+        assert self._process.returncode == 0, f"the attacker broke: {self._lines!r}"
+        answers: dict[str, int] = json.loads(self._lines[-1])
         return answers
 
-
-READY_S = 5.0
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            self._lines.append(line)
 
 
 @contextlib.asynccontextmanager
 async def attacking(plan: Plan) -> AsyncIterator[Program]:
-    """An attacker that has begun; ended in any case."""
+    """An attacker that has been started; ended in any case."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -250,9 +262,7 @@ async def attacking(plan: Plan) -> AsyncIterator[Program]:
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        program = Program(process)
-        await program.ready(READY_S)
-        yield program
+        yield Program(process)
     finally:
         if process.returncode is None:
             process.kill()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
+
+import pytest
 
 from tenure.runtime.ids import Uuid7Ids
 
@@ -26,3 +29,14 @@ def test_ids_of_two_sources_differ() -> None:
 
 def test_ids_keep_the_rule_for_ids() -> None:
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", Uuid7Ids().new())
+
+
+def test_ids_do_not_care_what_the_clock_is_set_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = Uuid7Ids()
+    before = ids.new()
+
+    def year_9999() -> int:
+        raise OverflowError("timestamp too large to convert to C _PyTime_t")
+
+    monkeypatch.setattr(time, "time_ns", year_9999)
+    assert ids.new() > before

@@ -208,6 +208,7 @@ class Boot:
         serving_ns: when it took calls; None: it died while starting.
         ended: `crash`, `fatal` (its store could not be trusted), `end` (the world ended), `stop` (in good order).
         rate: its monotonic clock ran so much faster than virtual time.
+        server_ns: what it showed at `started_ns`.
         pauses: when it was frozen.
     """
 
@@ -216,6 +217,7 @@ class Boot:
     epoch: int
     position: int
     rate: float
+    server_ns: int = 0
     serving_ns: int | None = None
     ended_ns: int | None = None
     ended: str = ""
@@ -278,6 +280,7 @@ class Said:
         durable: position that was durable at that instant.
         boot: the server process; for the worker's ends the one it is connected to, -1: not known.
         stream: number of the connection in the whole run, the same at all four ends; from 0, in the order of opening.
+        clock_ns: what the monotonic clock of the process at that end showed.
         message: ConnectRequest or ConnectResponse; a copy or one that nobody changes any more.
     """
 
@@ -289,6 +292,7 @@ class Said:
     worker_id: str
     incarnation: str
     message: Message
+    clock_ns: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -324,6 +328,7 @@ class History:
         leftovers: what still lived when the world was closed (tasks, timers, streams); empty is right.
         errors: exceptions that reached the loop or ended a process and were not injected.
         jobs_poison: jobs whose command kills its agent's machine.
+        secrets: texts that must be in no event and in no answer.
     """
 
     seed: int
@@ -347,4 +352,5 @@ class History:
     leftovers: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     jobs_poison: set[str] = field(default_factory=set)
+    secrets: tuple[str, ...] = ()
     step_violations: list[str] = field(default_factory=list)

@@ -119,10 +119,10 @@ def refusals_are_right(case: Case) -> Iterator[str]:
         if call.applied_ns is None or call.durable_at_answer < 0:
             continue
         since = case.before(call.applied_ns)
-        named = [jobs[job_id] for job_id in _named(call) if job_id in jobs]
+        named = [jobs[job_id] for job_id in named_jobs(call) if job_id in jobs]
         match refusal.reason:
             case "JOB_NOT_FOUND":
-                if call.rpc != "CreateJobs" and len(named) == len(_named(call)):
+                if call.rpc != "CreateJobs" and len(named) == len(named_jobs(call)):
                     mine = call.admin or all(job.origin.created_by == call.subject for job in named)
                     if mine and all(job.created.position <= since for job in named):
                         yield f"{_told(call)}: there was no such job, and there is"
@@ -150,7 +150,7 @@ def extensions_are_kept(case: Case) -> Iterator[str]:
         answer: Any = message
         events = case.requested.get(("ExtendJobs", call.request_id), [])
         made = Counter((event.stream, _requested_us(event)) for event in events)
-        asked = Counter((e.job_stream(item.job_id), _us(item.requested_time)) for item in request.items)
+        asked = Counter((e.job_stream(item.job_id), micros(item.requested_time)) for item in request.items)
         if events and made != asked:
             yield f"{_told(call)}: {dict(asked)} was asked for, {dict(made)} is in the log"
             continue
@@ -161,7 +161,7 @@ def extensions_are_kept(case: Case) -> Iterator[str]:
             if job is None or position is None or len(request.items) > 1:
                 continue
             deadline = value_at(job.deadlines, position)
-            told = _us(said.expires_at) if said.HasField("expires_at") else None
+            told = micros(said.expires_at) if said.HasField("expires_at") else None
             if told != deadline:
                 yield f"{_told(call)}: answered with the deadline {told}, the log makes it {deadline}"
 
@@ -186,10 +186,10 @@ def _shown(case: Case, call: Call, shown: Any) -> Iterator[str]:
     phase = value_at(job.phases, position)
     if phase is None or shown.status.state not in _SHOWN[phase]:
         yield f"{_told(call)}: job {shown.id} is shown as {shown.status.state} at version {shown.version}, it is {phase}"
-    if _us(shown.status.granted_extension) != value_at(job.granted, position):
+    if micros(shown.status.granted_extension) != value_at(job.granted, position):
         yield f"{_told(call)}: the extensions of job {shown.id} are shown as {shown.status.granted_extension}"
     if phase is not FINAL:
-        told = _us(shown.status.expires_at) if shown.status.HasField("expires_at") else None
+        told = micros(shown.status.expires_at) if shown.status.HasField("expires_at") else None
         if told != value_at(job.deadlines, position):
             yield f"{_told(call)}: the deadline of job {shown.id} is shown as {told}"
     if not shown.updates_left_out:
@@ -217,108 +217,9 @@ def nothing_unflushed_is_visible(case: Case) -> Iterator[str]:
             yield f"job {sent.job_id} was sent to {sent.worker_id} under lease {sent.lease_id}, which was not durable"
     for watch in case.history.watches:
         for delivery in watch.delivered():
-            told: Any = delivery.message
-            inner = told.message if False else told
             position = position_of(delivery.resume_token) if delivery.resume_token else None
             if position is not None and position > delivery.durable:
-                yield f"{watch.client} was told of position {position}, {delivery.durable} was durable: {inner}"
-
-
-def history_is_linearizable(case: Case) -> Iterator[str]:
-    """For each job there is an order of the clients' calls, each at one instant between its sending and its answer (an
-    unanswered one at any later time, or never), in which all answers are right. Judged without the log."""
-    for job_id, wishes in _wishes(case).items():
-        if len(wishes) <= _MOST_WISHES and not _ordered(wishes):
-            yield f"no order of the {len(wishes)} calls about job {job_id} gives their answers"
-
-
-# A wish is one operation of a client, with all its retries: (sent, answered or None, what, value, sure).
-_Wish = tuple[int, int | None, str, int, bool]
-_MOST_WISHES = 9
-
-
-def _wishes(case: Case) -> dict[str, list[_Wish]]:
-    """What clients asked of each job, as operations on (sum of the extensions, ended or ending)."""
-    tries: dict[int, list[Call]] = {}
-    for call in case.history.calls:
-        if call.rpc in ("ExtendJobs", "TerminateJobs", "RetrieveJob"):
-            tries.setdefault(call.operation, []).append(call)
-    found: dict[str, list[_Wish]] = {}
-    for calls in tries.values():
-        named = _named(calls[0])
-        if len(named) != 1 or getattr(calls[0].request, "validate_only", False):
-            continue
-        wish = _wish(calls)
-        if wish is not None:
-            found.setdefault(named[0], []).append(wish)
-    return found
-
-
-def _wish(calls: list[Call]) -> _Wish | None:
-    first = calls[0]
-    request: Any = first.request
-    done = next((call for call in calls if call.ok), None)
-    no = next((call for call in calls if isinstance(call.answer, Refusal)), None)
-    sent = first.sent_ns
-    if first.rpc == "RetrieveJob":
-        if done is None:
-            return None
-        answer: Any = done.answer
-        ending = answer.job.status.state not in (job_pb2.JOB_STATE_IN_QUEUE, job_pb2.JOB_STATE_RUNNING)
-        return done.sent_ns, done.answered_ns, "ended" if ending else "live", _us(answer.job.status.granted_extension), True
-    if first.rpc == "TerminateJobs":
-        return (sent, done.answered_ns, "end", 0, True) if done is not None else None
-    amount = _us(request.items[0].requested_time)
-    if done is not None:
-        # Without an id, each try is carried out for itself.
-        return (sent, done.answered_ns, "extend", amount, True) if first.request_id or len(calls) == 1 else None
-    if no is not None:
-        over = isinstance(no.answer, Refusal) and no.answer.reason in ("JOB_FINAL", "JOB_STOPPING")
-        unsure = any(call.answer is None for call in calls)
-        return None if not over or unsure else (no.sent_ns, no.answered_ns, "over", 0, True)
-    return (sent, None, "extend", amount, False) if first.request_id or len(calls) == 1 else (sent, None, "?", 0, False)
-
-
-def _ordered(wishes: list[_Wish]) -> bool:
-    if any(wish[2] == "?" for wish in wishes):
-        return True
-    count = len(wishes)
-    dead: set[tuple[int, bool]] = set()
-
-    def search(done: int, ended: bool) -> bool:
-        if all(done >> index & 1 or not wishes[index][4] for index in range(count)):
-            return True
-        if (done, ended) in dead:
-            return False
-        # Whatever is next was sent before the first answer among those that are still to come.
-        horizon = min(
-            (w[1] for i, w in enumerate(wishes) if not done >> i & 1 and w[1] is not None), default=None
-        )
-        for index, (sent, _, what, value, _sure) in enumerate(wishes):
-            if done >> index & 1 or (horizon is not None and sent > horizon):
-                continue
-            granted = sum(w[3] for i, w in enumerate(wishes) if done >> i & 1 and w[2] == "extend")
-            for after in {ended, True}:  # a job may end by itself at any time
-                if _possible(what, value, granted, after) and search(done | 1 << index, after or what == "end"):
-                    return True
-        dead.add((done, ended))
-        return False
-
-    return search(0, False)
-
-
-def _possible(what: str, value: int, granted: int, ended: bool) -> bool:
-    match what:
-        case "extend":
-            return not ended
-        case "over":
-            return ended
-        case "live":
-            return not ended and granted == value
-        case "ended":
-            return ended and granted == value
-        case _:
-            return True
+                yield f"{watch.client} was told of position {position}, {delivery.durable} was durable"
 
 
 def update_text(event: e.RecordedEvent) -> str | None:
@@ -351,7 +252,7 @@ def _phases(job: JobStory, since: int, until: int) -> set[str]:
     return found | {first} if first is not None else found
 
 
-def _named(call: Call) -> list[str]:
+def named_jobs(call: Call) -> list[str]:
     request: Any = call.request
     match call.rpc:
         case "ExtendJobs":
@@ -368,7 +269,7 @@ def _requested_us(event: e.RecordedEvent) -> int:
     return event.payload.requested_us if isinstance(event.payload, e.JobExtended) else -1
 
 
-def _us(message: Any) -> int:
+def micros(message: Any) -> int:
     """Microseconds of a Timestamp or Duration."""
     return int(message.seconds) * 1_000_000 + int(message.nanos) // 1000
 

@@ -14,11 +14,25 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tenure.domain import events as e
-from tests.simulation.history import Beat, Boot, Call, Committing, Fault, History, Refusal, Said, Span
+from tenure.v1 import worker_service_pb2
+from tests.simulation.history import (
+    AgentLife,
+    Beat,
+    Boot,
+    Call,
+    Committing,
+    Execution,
+    History,
+    Refusal,
+    Said,
+    Span,
+)
 from tests.simulation.invariants_log import RULES
 from tests.simulation.invariants_story import JobStory, Story, Tenure
 
 SECOND_NS = 1_000_000_000
+HELD = worker_service_pb2.LEASE_STATE_HELD
+REVOKED = worker_service_pb2.STOP_REASON_LEASE_REVOKED
 # Layout of a resume token, see `tenure.controlplane.resume`: version, log, epoch, position, end of the log, hash there.
 _TOKEN = struct.Struct(">B8sIQQ8s")
 # Kinds of faults that stand in the way of a commit, or of the server as a whole.
@@ -39,6 +53,11 @@ class Stream:
     begun_ns: int | None = None  # the server took its Hello
     superseded_ns: int | None = None  # the server took a newer one of the same worker
 
+    @property
+    def hello(self) -> Any:
+        """How the server got to know the worker on it."""
+        return next(said.message.hello for said in self.server if said.end == "server-got")  # type: ignore[attr-defined]
+
 
 class Case:
     """One history, with what the judges look up in it."""
@@ -49,6 +68,7 @@ class Case:
         self._durable_ns = [commit.durable_ns for commit in history.committed]
         self._lasts = [commit.last for commit in history.committed]
         self.boots: dict[int, Boot] = {boot.number: boot for boot in history.boots}
+        self.cache: dict[str, Any] = {}
 
     def commit_of(self, position: int) -> Committing:
         """The commit that an event came with."""
@@ -59,6 +79,15 @@ class Case:
         index = bisect_left(self._lasts, position)
         return self._durable_ns[index] if index < len(self._lasts) else self.history.ended_ns
 
+    def told_ns(self, position: int) -> int:
+        """When the server process that wrote an event knew that it was durable."""
+        commit = self.commit_of(position)
+        return commit.durable_ns if commit.told_ns is None else commit.told_ns
+
+    def granted_before(self, tenure: Tenure, at_ns: int) -> bool:
+        """A lease was there before an instant."""
+        return self.durable_ns(tenure.granted) < at_ns
+
     def before(self, at_ns: int) -> int:
         """What was durable before an instant, all of that instant left out."""
         index = bisect_left(self._durable_ns, at_ns)
@@ -68,10 +97,6 @@ class Case:
         """What was durable after all of an instant."""
         index = bisect_right(self._durable_ns, at_ns)
         return self._lasts[index - 1] if index else 0
-
-    def server_elapsed_ns(self, boot: int, begin_ns: int, end_ns: int) -> int:
-        """How much the clock of a server process moved between two instants."""
-        return round((end_ns - begin_ns) * self.boots[boot].rate)
 
     @cached_property
     def answered(self) -> list[tuple[Call, Message]]:
@@ -100,6 +125,27 @@ class Case:
             found.setdefault(beat.lease_id, []).append(beat)
         return found
 
+    def heard_of(self, lease_id: str) -> list[Beat]:
+        """All signs of life of a lease: beats and reports, Accept, and a Hello after which it was kept."""
+        return self._heard.get(lease_id, [])
+
+    @cached_property
+    def _heard(self) -> dict[str, list[Beat]]:
+        found = {lease_id: list(beats) for lease_id, beats in self.beats_of.items()}
+        for stream in self.streams.values():
+            for said in stream.server:
+                message: Any = said.message
+                kind = message.WhichOneof("message")
+                if said.end == "server-got" and kind == "accept":
+                    leases = list(message.accept.lease_ids)
+                elif said.end == "server-sent" and kind == "welcome":
+                    leases = [verdict.lease_id for verdict in message.welcome.leases if verdict.keep]
+                else:
+                    continue
+                for lease_id in leases:
+                    found.setdefault(lease_id, []).append(_sign(said, lease_id, kind))
+        return found
+
     @cached_property
     def streams(self) -> dict[int, Stream]:
         """The connections of the workers, by number."""
@@ -123,11 +169,64 @@ class Case:
                 newest[said.boot, said.worker_id] = stream
         return found
 
+    def renewals_of(self, lease_id: str) -> list[tuple[int, int]]:
+        """(when the worker got the answer, when it had sent the beat or Hello that is answered), of each renewal."""
+        return self._talk[0].get(lease_id, [])
+
+    @property
+    def lost_at(self) -> dict[tuple[str, str, str], int]:
+        """When a worker process (id, incarnation) first heard that a lease is over."""
+        return self._talk[1]
+
+    @cached_property
+    def _talk(self) -> tuple[dict[str, list[tuple[int, int]]], dict[tuple[str, str, str], int]]:
+        """What workers sent and got, as far as it concerns how long a lease lasts."""
+        renewals: dict[str, list[tuple[int, int]]] = {}
+        lost: dict[tuple[str, str, str], int] = {}
+        for stream in self.streams.values():
+            sent: dict[str, list[int]] = {}
+            greeted_ns = 0
+            for said in stream.worker:
+                message: Any = said.message
+                match message.WhichOneof("message"):
+                    case "hello":
+                        greeted_ns = said.at_ns
+                    case "heartbeat":
+                        for beat in message.heartbeat.beats:
+                            sent.setdefault(beat.lease_id, []).append(said.at_ns)
+                    case "welcome":
+                        for verdict in message.welcome.leases:
+                            if verdict.keep:
+                                renewals.setdefault(verdict.lease_id, []).append((said.at_ns, greeted_ns))
+                    case "heartbeat_ack":
+                        for item in message.heartbeat_ack.items:
+                            waiting = sent.get(item.lease_id)
+                            if item.state == HELD and waiting:
+                                renewals.setdefault(item.lease_id, []).append((said.at_ns, waiting.pop(0)))
+                    case _:
+                        pass
+                for lease_id in _lost(said):
+                    lost.setdefault((stream.worker_id, stream.incarnation, lease_id), said.at_ns)
+        return renewals, lost
+
+    @cached_property
+    def _agents(self) -> dict[tuple[str, str], AgentLife]:
+        return {(agent.worker_id, agent.incarnation): agent for agent in self.history.agents}
+
+    def agent_of(self, run: Execution) -> AgentLife | None:
+        """The agent process that ran a command."""
+        return self._agents.get((run.worker_id, run.incarnation))
+
     def faults(self, prefix: str) -> Iterator[Span]:
         """When faults of a kind lasted."""
         for fault in self.history.faults:
             if fault.kind.startswith(prefix):
                 yield Span(begin_ns=fault.begin_ns, end_ns=fault.end_ns)
+
+    @cached_property
+    def clock_jumps(self) -> list[Span]:
+        """When a clock was set."""
+        return list(self.faults("clock."))
 
     @cached_property
     def disk_trouble(self) -> list[Span]:
@@ -144,6 +243,32 @@ RPC_OF: dict[type[e.Payload], str] = {
     e.QueuePaused: "PauseQueues",
     e.QueueResumed: "PauseQueues",
 }
+
+
+def _sign(said: Said, lease_id: str, kind: str) -> Beat:
+    return Beat(
+        at_ns=said.at_ns,
+        boot=said.boot,
+        server_ns=said.clock_ns,
+        worker_id=said.worker_id,
+        lease_id=lease_id,
+        count=0,
+        kind=kind,
+    )
+
+
+def _lost(said: Said) -> list[str]:
+    """Leases of which a worker hears that they are over."""
+    message: Any = said.message
+    match message.WhichOneof("message"):
+        case "welcome":
+            return [verdict.lease_id for verdict in message.welcome.leases if not verdict.keep]
+        case "heartbeat_ack":
+            return [item.lease_id for item in message.heartbeat_ack.items if item.state != HELD]
+        case "stop":
+            return [item.lease_id for item in message.stop.items if item.reason == REVOKED]
+        case _:
+            return []
 
 
 def position_of(token: str) -> int | None:
@@ -163,5 +288,3 @@ def sum_of(spans: list[Span], begin_ns: int, end_ns: int) -> int:
         total += max(0, until - max(begin_ns, span.begin_ns))
     return total
 
-
-__all__ = ["CHANGING", "Case", "Fault", "JobStory", "Stream", "Tenure", "position_of", "sum_of"]

@@ -1,15 +1,12 @@
-"""What must hold of the log alone: its numbers, its hash chain, and what may happen to a job after what.
-
-The rules are told every event in turn, together with the story of its job up to there.
+"""What may happen to a job after what: rules that are told every event of the log in turn, together with the story of
+its job up to there. Of the log as a whole see `invariants_whole`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from tenure.domain import events as e
-from tenure.store import chain, codec
-from tests.simulation.history import History
 from tests.simulation.invariants_story import (
     ASSIGNED,
     FINAL,
@@ -22,9 +19,6 @@ from tests.simulation.invariants_story import (
     Story,
     are_twins,
 )
-
-_encode = codec.encode
-_advance = chain.advance
 
 # In which phases an event may come.
 _WHEN: dict[type[e.Payload], tuple[str, ...]] = {
@@ -49,48 +43,6 @@ _ENDS: dict[str, set[e.Outcome]] = {
     STOPPING: {e.Outcome.CANCELLED, e.Outcome.SYSTEM},
     FINAL: set(),
 }
-
-
-# --- the whole of it --------------------------------------------------------------------------------------------------
-
-
-def positions_are_dense(history: History) -> Iterator[str]:
-    """Positions are 1, 2, 3 …, versions of each stream too, and no event's id is there twice (2.4)."""
-    versions: dict[str, int] = {}
-    for index, event in enumerate(history.log):
-        if event.position != index + 1:
-            yield f"the log has position {event.position} where {index + 1} belongs"
-        version = versions[event.stream] = versions.get(event.stream, 0) + 1
-        if event.version != version:
-            yield f"{event.stream} has version {event.version} at position {event.position}, after {version - 1}"
-    if len({event.event_id for event in history.log}) != len(history.log):
-        yield "two events have the same id"
-
-
-def chain_is_valid(history: History) -> Iterator[str]:
-    """The hash over the stored bytes of all commits is that of the log's head (2.4)."""
-    if history.head is None:
-        return
-    first: dict[str, int] = {}
-    links: list[chain.Link] = []
-    for event in history.log:
-        stream = event.stream
-        number = first.setdefault(stream, event.position)
-        name = stream if event.version == 1 else ""
-        # The codec reads nothing of a NewEvent that a RecordedEvent has not.
-        data = _encode(event, stream=name, request_id=event.request_id, request_digest=event.request_digest)  # type: ignore[arg-type]
-        links.append((event.position, number, event.version, event.time_us, data))
-    value, done = chain.START, 0
-    for commit in history.committed:
-        value = _advance(value, links[commit.first - 1 : commit.last])
-        done = commit.last
-    if done != len(history.log) or history.head.position != done:
-        yield f"commits end at {done}, the head at {history.head.position}, the log has {len(history.log)} events"
-    elif value != history.head.hash:
-        yield "the hash of the head is not that of the events before it"
-
-
-# --- event by event ---------------------------------------------------------------------------------------------------
 
 
 def events_are_legal(_: Story, job: JobStory, event: e.RecordedEvent) -> str | None:

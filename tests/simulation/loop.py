@@ -180,6 +180,7 @@ class Process(asyncio.AbstractEventLoop):
     Attributes:
         dead: it was killed, or it has ended.
         frozen: it does not run at present.
+        deaf: its threads do not run either, so that not even a ping is answered.
         held: what would have run meanwhile.
         errors: of callbacks, and of tasks that nobody asked for.
     """
@@ -190,6 +191,7 @@ class Process(asyncio.AbstractEventLoop):
         self.rate = rate
         self.dead = False
         self.frozen = False
+        self.deaf = False
         self.held: deque[Handle] = deque()
         self.errors: list[str] = []
         self.tasks: list[asyncio.Task[Any]] = []
@@ -218,15 +220,16 @@ class Process(asyncio.AbstractEventLoop):
 
     # Faults.
 
-    def freeze(self, *, suspended: bool = False) -> None:
-        """Nothing of it runs until `thaw`; `suspended`: its clock stands still as well."""
+    def freeze(self, *, deaf: bool = True, suspended: bool = False) -> None:
+        """Nothing of it runs until `thaw`; `suspended`: its clock stands still as well; not `deaf`: only its loop."""
         self.frozen = True
+        self.deaf = deaf
         if suspended and self._stopped_ns is None:
             self._stopped_ns = self.schedule.now_ns
 
     def thaw(self) -> None:
         """It goes on: what fell due meanwhile runs now, in its order."""
-        self.frozen = False
+        self.frozen = self.deaf = False
         if self._stopped_ns is not None:
             self._offset_ns -= int((self.schedule.now_ns - self._stopped_ns) * self.rate)
             self._stopped_ns = None

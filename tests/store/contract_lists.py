@@ -8,6 +8,7 @@ from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.domain.job import Job
 from tenure.domain.states import State
+from tenure.store.paging import PAGE_BYTES
 from tenure.store.store import (
     JobOrder,
     Store,
@@ -133,6 +134,18 @@ class ListsContract:
             page = await store.browse(FOR_ALL, NEWEST, page.next_key, 100, histories=False)
             seen += ids(page.views)
         assert seen == [f"old{number:03}" for number in reversed(range(250))]
+
+    async def test_a_page_of_large_jobs_ends_early(self, store: Store) -> None:
+        large = b"x" * (PAGE_BYTES // 4)
+        for name in ("a", "b", "c", "d", "e"):
+            await put(store, creation(name, created_event(name, specification=large)))
+        await put(store, creation("huge", created_event("huge", specification=b"x" * (2 * PAGE_BYTES))))
+        page = await store.browse(FOR_ALL, NEWEST, None, 100, histories=False)
+        assert ids(page.views) == ["huge"]  # one at least
+        page = await store.browse(FOR_ALL, NEWEST, page.next_key, 100, histories=True)
+        assert ids(page.views) == ["e", "d", "c", "b"]
+        page = await store.browse(FOR_ALL, NEWEST, page.next_key, 100, histories=False)
+        assert (ids(page.views), page.next_key) == (["a"], None)
 
     async def test_candidates_come_by_priority_then_age(self, store: Store) -> None:
         for name, priority in (("low", -1), ("first", 0), ("second", 0), ("high", 5)):

@@ -68,6 +68,26 @@ async def test_what_is_measured(world: WebWorld) -> None:
     assert seen['tenure_http_requests_total{code="200",route="/work"}'] == 2
 
 
+async def test_what_is_measured_of_the_log_read_again(world: WebWorld) -> None:
+    user, nobody = await world.user_client(), world.client()
+    await submit(user)
+    seen = await metrics(nobody)
+    assert (seen["tenure_log_scrubbed_position"], seen["tenure_log_scrub_passes_total"]) == (0, 0)
+    scrubbing = world.server.plane.scrubbing
+    await world.clock.advance(61)
+    await world.clock.advance(1)
+    assert scrubbing.passes == 1
+    seen = await metrics(nobody)
+    assert seen["tenure_log_scrubbed_position"] == seen["tenure_log_position"]
+    assert (seen["tenure_log_scrub_passes_total"], seen["tenure_log_scrub_errors_total"]) == (1, 0)
+    assert seen["tenure_store_read_only"] == 0
+    world.server.plane.store.refuse_changes("a drill")
+    scrubbing.errors = 2
+    for _ in range(2):
+        seen = await metrics(nobody)
+        assert (seen["tenure_store_read_only"], seen["tenure_log_scrub_errors_total"]) == (1, 2)
+
+
 async def test_metrics_do_not_grow_with_what_callers_invent(world: WebWorld) -> None:
     nobody = world.client()
     before = set(await metrics(nobody))

@@ -32,7 +32,7 @@ from tenure.agent.transport import GrpcTransport
 from tenure.agent.waiting import settle
 from tenure.agent.workdir import WorkDir
 from tenure.agent.worker import Worker, WorkerIdentity
-from tenure.runtime.clock import Clock, SystemClock
+from tenure.runtime.clock import Clock, SystemClock, since_boot_ns
 from tenure.runtime.ids import Uuid7Ids
 from tenure.runtime.logs import get_logger
 from tenure.runtime.stop import stop_on_signals
@@ -47,9 +47,8 @@ PREEMPTION_POLL_S = 0.5
 class SuspendAwareClock(SystemClock):
     """The machine's clock, whose monotonic time goes on while the machine is suspended: so do leases."""
 
-    def monotonic_ns(self) -> int:
-        """Nanoseconds of CLOCK_BOOTTIME."""
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    def __init__(self) -> None:
+        super().__init__(monotonic_ns=since_boot_ns, suspended_ns=lambda: 0)
 
 
 async def run_worker(config: WorkerConfig, on_connected: Callable[[str], None]) -> int:

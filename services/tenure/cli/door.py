@@ -60,7 +60,7 @@ async def open_door(
         ids=ids,
         random=random,
         metrics=metrics,
-        gauges=lambda: read_gauges(plane.store, plane.workers, clock),
+        gauges=lambda: read_gauges(plane.store, plane.workers, plane.scrubbing, clock),
         serving=lambda: plane.health.serving,
         open_metrics=is_loopback(settings.opened.getsockname()[0]),
         work_wait_s=settings.work_wait_s,

@@ -126,6 +126,8 @@ def _transport(error: TenureError) -> str:
         "connection refused": "connection refused",
         "dns resolution failed": "no such host",
         "name resolution": "no such host",
+        "hostname verification": "its certificate is for other names than this one (write --server as it has it)",
+        "socket closed": "it hung up at once (does it want TLS? --tls-ca FILE or --tls)",
         "handshake": "the encrypted connection could not be made (is --tls-ca right, and does the server use TLS?)",
         "certificate": "its certificate is not trusted (--tls-ca)",
         "no route to host": "no route to it",

@@ -115,11 +115,12 @@ def is_this_machine(server: str) -> bool:
 
 
 def _host_of(name: str) -> str:
-    """The host in the name of a pointer: an IPv6 address was written with dashes."""
-    spelled = name.replace("-", ":")
-    with suppress(ValueError):
-        return f"[{ipaddress.IPv6Address(spelled)}]"
-    return name
+    """The host to call by the name of a pointer: an IPv6 address was written with dashes."""
+    try:
+        address = ipaddress.IPv6Address(name.replace("-", ":"))
+    except ValueError:
+        return "127.0.0.1" if name == "0.0.0.0" else name  # noqa: S104 - what it listened on
+    return "[::1]" if address.is_unspecified else f"[{address}]"
 
 
 def _read_token(pointer: Path) -> str | None:

@@ -126,6 +126,8 @@ app = build()
 
 def main() -> None:
     """Entry point of the command."""
+    # What gRPC writes on standard error by itself is a line for each handshake that fails: what matters of it is told.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         app(prog_name="tenure")
     except OSError as error:

@@ -106,7 +106,7 @@ def open_session(options: Options, retry: RetryPolicy | None = None) -> Iterator
         split_address(server)
     except ValueError as error:
         raise Problem(f"--server: {error}") from None
-    with SyncClient(server, token=read_token(options), tls_ca=_tls(options), retry=retry) as client:
+    with SyncClient(server, token=read_token(options), tls_ca=read_trusted(options), retry=retry) as client:
         try:
             yield Session(options, client)
         except TenureError as error:
@@ -138,10 +138,18 @@ def _usable(text: str) -> str | None:
     return token if token and token.isascii() and token.isprintable() else None
 
 
-def _tls(options: Options) -> bytes | bool | None:
-    if options.tls_ca is not None:
-        return _read(options.tls_ca, "--tls-ca", Path.read_bytes)
-    return bool(options.tls)
+def read_trusted(options: Options) -> bytes | bool:
+    """The certificates to trust (PEM); True: those of this machine; False: do not encrypt.
+
+    Raises:
+        Problem: the file cannot be read or holds no certificate.
+    """
+    if options.tls_ca is None:
+        return bool(options.tls)
+    trusted = _read(options.tls_ca, "--tls-ca", Path.read_bytes)
+    if b"CERTIFICATE" not in trusted:
+        raise Problem(f"--tls-ca: {options.tls_ca} holds no certificate in PEM form")
+    return trusted
 
 
 def _read(path: Path, option: str, how: Callable[[Path], T]) -> T:

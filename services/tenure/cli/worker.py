@@ -14,7 +14,7 @@ import typer
 
 from tenure.cli.failures import EXIT_REFUSED, Problem
 from tenure.cli.local_token import split_address
-from tenure.cli.session import DEFAULT_SERVER, Options, read_token
+from tenure.cli.session import DEFAULT_SERVER, Options, read_token, read_trusted
 from tenure.runtime import logs
 
 MAX_SLOTS = 1024
@@ -87,7 +87,7 @@ def worker(
     config = WorkerConfig(
         server=address,
         token=_token(options),
-        tls=_trusted(options),
+        tls=read_trusted(options),
         queues=_queues(queue),
         slots=slots,
         work_dir=work_dir,
@@ -131,15 +131,6 @@ def _token(options: Options) -> Callable[[], str | None]:
         return known
 
     return read
-
-
-def _trusted(options: Options) -> bytes | bool:
-    if options.tls_ca is None:
-        return bool(options.tls)
-    try:
-        return options.tls_ca.read_bytes()
-    except OSError as error:
-        raise Problem(f"--tls-ca: cannot read {options.tls_ca}: {error.strerror}") from None
 
 
 def _queues(given: list[str] | None) -> tuple[str, ...]:

@@ -83,9 +83,12 @@ class Decided:
         return job
 
 
-def not_found() -> Refused:
-    """The answer for a job that does not exist or that the caller may not see: the same to the byte, so without id."""
-    return Refused(Reason.JOB_NOT_FOUND, "there is no such job, or you may not see it")
+def not_found(path: str = "") -> Refused:
+    """The answer for a job that does not exist or that the caller may not see: the same to the byte, so without id.
+
+    `path` is the item's path in a request that names several.
+    """
+    return Refused(Reason.JOB_NOT_FOUND, "there is no such job, or you may not see it", field=path)
 
 
 def replay(request: RequestKey, known: AnsweredRequest) -> Executed:

@@ -24,6 +24,7 @@ from tenure.controlplane.pipeline import Limits
 from tenure.controlplane.provision import wanted_queues
 from tenure.controlplane.queue_service import QueueService
 from tenure.controlplane.resume import ResumeTokens
+from tenure.controlplane.scrubbing import Scrubbing
 from tenure.controlplane.tokens import Tokens
 from tenure.controlplane.validation import Validator
 from tenure.controlplane.watch import Tail, Watches
@@ -94,6 +95,7 @@ class Services:
             create_queues=configuration.create_queues,
             defaults=configuration.defaults,
         )
+        self.scrubbing = Scrubbing(store, clock, configuration.scrub)
         self.webhooks = Webhooks(store=store, clock=clock, ids=ids, settings=configuration.webhooks, random=random)
         usual = Limits(calls=max(1000, max_workers), streams=2 * max_workers + 1000)
         self.host = Host(self.tokens, ids, configuration.limits(usual), validator)
@@ -124,6 +126,7 @@ class Services:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.workers.run())
             group.create_task(self.webhooks.run())
+            group.create_task(self.scrubbing.run())
             group.create_task(self._keep_time())
 
     async def let_go(self, hang_up: Callable[[float], Awaitable[None]]) -> None:
@@ -198,5 +201,8 @@ class Services:
     async def _keep_time(self) -> None:
         while True:
             await self._clock.sleep(_CORRECTION_SECONDS)
-            if isinstance(self._clock, SystemClock):
-                self._clock.correct()
+            if not isinstance(self._clock, SystemClock):
+                continue
+            ahead_s = self._clock.correct() // 1_000_000_000
+            if ahead_s > 0:
+                _log.warning("clock_set_ahead", by_s=ahead_s, remedy="if it is right now, start the server again")

@@ -1,4 +1,4 @@
-"""The configuration file, `tenure.toml`: queues, products, applications, defaults, limits and webhooks.
+"""The configuration file, `tenure.toml`: queues, products, applications, defaults, limits, webhooks and scrub.
 
 It is read once, at the start. Every mistake is reported with the table and the key it is in, all of them at once.
 Spans are texts such as "1h30m", "90s" or "200ms", or numbers of seconds.
@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from tenure.controlplane.catalogue import DEFAULT_QUEUE, EXAMPLE_APPLICATION, Application
 from tenure.controlplane.pipeline import Limits
 from tenure.controlplane.provision import key
+from tenure.controlplane.scrubbing import ScrubSettings
 from tenure.controlplane.spans import PositiveSpan, Span
 from tenure.controlplane.spans import parse_span as parse_span
 from tenure.controlplane.webhooks.announcing import WebhookSettings
@@ -197,6 +198,16 @@ class _Webhooks(_Table):
         )
 
 
+class _Scrub(_Table):
+    """How often the whole log is read again, 0: never; and how fast, at most."""
+
+    interval: Span = ScrubSettings().interval_us
+    events_per_second: int = Field(default=ScrubSettings().events_per_second, ge=1)
+
+    def settings(self) -> ScrubSettings:
+        return ScrubSettings(interval_us=self.interval, events_per_second=self.events_per_second)
+
+
 class _File(_Table):
     example: bool = True
     create_queues: bool = True
@@ -205,6 +216,7 @@ class _File(_Table):
     defaults: _Defaults = _Defaults()
     limits: _Limits = _Limits()
     webhooks: _Webhooks = _Webhooks()
+    scrub: _Scrub = _Scrub()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +233,7 @@ class Configuration:
     defaults: e.Terms = e.Terms()
     limits_of: _Limits = _Limits()
     webhooks: WebhookSettings = WebhookSettings()
+    scrub: ScrubSettings = ScrubSettings()
 
     def limits(self, usual: Limits) -> Limits:
         """The usual limits with what the file changes of them."""
@@ -286,6 +299,7 @@ def parse_config(text: str, name: str = "tenure.toml") -> Configuration:
         defaults=file.defaults.terms(),
         limits_of=file.limits,
         webhooks=file.webhooks.settings(),
+        scrub=file.scrub.settings(),
     )
 
 
@@ -323,7 +337,7 @@ def _where(location: tuple[int | str, ...]) -> str:
             table = f"[queues.{name}]"
         case ["applications", int(index), *rest]:
             table = f"[[applications]] #{index + 1}"
-        case ["defaults" | "limits" | "webhooks" as name, *rest]:
+        case ["defaults" | "limits" | "webhooks" | "scrub" as name, *rest]:
             table = f"[{name}]"
         case rest:
             table = ""

@@ -228,7 +228,7 @@ class Handler:
         if not partial:
             for step in steps:
                 if (job := jobs.get(step.job_id)) is None or (step.may_see and not step.may_see(job)):
-                    raise not_found()
+                    raise not_found(step.path)
         return jobs
 
     def _decide_all(self, steps: Sequence[Step], jobs: dict[str, Job], actor: str, *, partial: bool) -> Decided:

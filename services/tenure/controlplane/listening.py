@@ -21,6 +21,8 @@ from tenure.controlplane.pipeline import MAX_MESSAGE_BYTES
 MAX_METADATA_BYTES = 8192
 # One connection may carry many workers or watchers: those behind a proxy share one.
 MAX_STREAMS_A_CONNECTION = 1000
+# Calls that may wait to be taken, at least: a few connections full of calls are no reason to turn others away.
+MIN_PENDING = 10_000
 
 
 class CannotListen(Exception):
@@ -60,7 +62,7 @@ def is_loopback(host: str) -> bool:
 
 def options(max_workers: int) -> list[tuple[str, int]]:
     """What gRPC is told, for so many workers with a connection each."""
-    pending = max(max_workers, 1000)
+    pending = max(max_workers, MIN_PENDING)
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", 10_000),
@@ -79,7 +81,7 @@ def options(max_workers: int) -> list[tuple[str, int]]:
         # By default 1000 to 3000 calls may wait to be taken: a fleet that comes back at once would be refused.
         ("grpc.server.max_pending_requests", pending),
         ("grpc.server.max_pending_requests_hard_limit", pending),
-        ("grpc.max_allowed_incoming_connections", 2 * pending),
+        ("grpc.max_allowed_incoming_connections", 2 * max(max_workers, 1000)),
     ]
 
 

@@ -18,6 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from tenure.controlplane.handler import Change, Handler
 from tenure.controlplane.hosting import Host
 from tenure.controlplane.pipeline import Context
+from tenure.controlplane.scrubbing import Scrubbing
 from tenure.controlplane.worker_service import WorkerService
 from tenure.domain import events as e
 from tenure.runtime.clock import Clock
@@ -61,7 +62,7 @@ def measure_events(handler: Handler, store: Store, metrics: Metrics) -> Callable
     return store.listen(grown)
 
 
-async def read_gauges(store: Store, workers: WorkerService, clock: Clock) -> Gauges:
+async def read_gauges(store: Store, workers: WorkerService, scrubbing: Scrubbing, clock: Clock) -> Gauges:
     """How everything is now."""
     depths = await store.queue_depths()
     fullest = sorted(depths.items(), key=lambda one: one[1].waiting + one[1].active, reverse=True)[:MAX_QUEUES]
@@ -70,6 +71,10 @@ async def read_gauges(store: Store, workers: WorkerService, clock: Clock) -> Gau
         position=store.head().position,
         leases=workers.live_leases,
         sessions=workers.open_sessions,
+        read_only=bool(store.read_only_reason),
+        scrubbed_position=scrubbing.position,
+        scrub_passes=scrubbing.passes,
+        scrub_errors=scrubbing.errors,
         queues={name: _gauge(depth, now_us) for name, depth in fullest},
     )
 

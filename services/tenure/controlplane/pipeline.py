@@ -291,6 +291,13 @@ def refusal_in(error: BaseException) -> Refused | None:
     return None
 
 
+def caller_gone(error: BaseException) -> bool:
+    """Whether an error only says that nobody is there any more to be sent anything."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(caller_gone(one) for one in error.exceptions)
+    return isinstance(error, grpc.aio.InternalError)
+
+
 def encode(response: Message) -> bytes:
     """The bytes of a message that is to be sent.
 

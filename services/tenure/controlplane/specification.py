@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import re2
 from google.protobuf import struct_pb2
@@ -22,6 +22,9 @@ from tenure.domain.queue import Wishes, terms_for
 from tenure.v1 import job_pb2
 
 MAX_SPECIFICATION_BYTES = 128 * 1024
+# Parsers of messages stop at 100 levels, of which a list takes two and an object three; and a specification that can be
+# read in a request must be readable inside everything that it is sent in later.
+MAX_PARAMETER_LEVELS = 32
 NO_WEBHOOKS_INSIDE = TargetRules()
 
 _BASIS = {
@@ -43,6 +46,8 @@ def normalise(
     """
     if spec.ByteSize() > MAX_SPECIFICATION_BYTES:
         raise _invalid("", f"the specification has {spec.ByteSize()} bytes, more than {MAX_SPECIFICATION_BYTES}")
+    # What a newer client knows and we do not is not written down as if we had understood it.
+    spec.DiscardUnknownFields()  # type: ignore[attr-defined] # the stubs do not have it
     _refuse_unbuilt(spec)
     _check_text(spec)
     if spec.HasField("sync"):
@@ -50,8 +55,7 @@ def normalise(
     if spec.webhook:
         parse_target(spec.webhook, webhooks, "webhook")
     for name, value in spec.parameters.items():
-        if not _finite(value):
-            raise _invalid(f'parameters["{name}"]', "a number must be finite")
+        _check_parameter(value, f'parameters["{name}"]')
     target = catalogue.resolve(spec)
     spec.queue = target.queue
     return target
@@ -238,20 +242,20 @@ def _printable(text: str) -> bool:
     return text.isprintable()
 
 
-def _finite(value: struct_pb2.Value) -> bool:
+def _check_parameter(value: struct_pb2.Value, field: str, level: int = 0) -> None:
+    if level > MAX_PARAMETER_LEVELS:
+        raise _invalid(field, f"must not be nested more than {MAX_PARAMETER_LEVELS} deep")
+    inside: Iterable[struct_pb2.Value] = ()
     match value.WhichOneof("kind"):
         case "number_value":
-            return math.isfinite(value.number_value)
+            if not math.isfinite(value.number_value):
+                raise _invalid(field, "a number must be finite")
         case "struct_value":
-            return all(_finite(one) for one in value.struct_value.fields.values())
+            inside = value.struct_value.fields.values()
         case "list_value":
-            return all(_finite(one) for one in _values(value.list_value))
-        case _:
-            return True
-
-
-def _values(values: struct_pb2.ListValue) -> Iterator[struct_pb2.Value]:
-    yield from values.values
+            inside = value.list_value.values
+    for one in inside:
+        _check_parameter(one, field, level + 1)
 
 
 def _invalid(field: str, text: str) -> Refused:

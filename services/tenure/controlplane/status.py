@@ -31,6 +31,8 @@ MAX_VIOLATIONS = 50
 # Clients take 8 KiB of trailers by default, message and details together; what is longer arrives as another error.
 _MAX_DETAILS_BYTES = 4096
 _MAX_MESSAGE_CHARACTERS = 1000
+# Of the message on the wire, where everything but plain ASCII takes three bytes for one.
+_MAX_MESSAGE_BYTES = 2000
 _MAX_DESCRIPTION_CHARACTERS = 200
 
 CODES: dict[Reason, grpc.StatusCode] = {
@@ -171,12 +173,12 @@ def build(
 
     Args:
         reason: decides the code.
-        message: for people; cut at 1000 characters.
+        message: for people; cut at 1000 characters, and sooner where they are not ASCII.
         violations: fields at fault; as many as fit into what clients accept as trailers.
         metadata: short strings for programs.
     """
     code = CODES[reason]
-    message = message[:_MAX_MESSAGE_CHARACTERS]
+    message = _cut(message)
     status = status_pb2.Status(code=code.value[0], message=message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason.value, domain=DOMAIN, metadata=metadata or {}))
     bad = error_details_pb2.BadRequest()
@@ -193,3 +195,16 @@ def build(
     if bad.field_violations:
         status.details.add().Pack(bad)
     return Status(code, message, ((DETAILS_KEY, status.SerializeToString()),))
+
+
+def _cut(message: str) -> str:
+    """As much of a text as fits."""
+    message = message[:_MAX_MESSAGE_CHARACTERS]
+    if message.isascii() and message.isprintable() and "%" not in message:
+        return message
+    size = 0
+    for index, letter in enumerate(message):
+        size += 1 if " " <= letter <= "~" and letter != "%" else 3 * len(letter.encode("utf-8", "replace"))
+        if size > _MAX_MESSAGE_BYTES:
+            return message[:index]
+    return message

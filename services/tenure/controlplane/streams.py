@@ -21,6 +21,7 @@ from tenure.controlplane.pipeline import (
     Method,
     Pipeline,
     Place,
+    caller_gone,
     encode,
     holder_of,
     missing,
@@ -170,6 +171,9 @@ class RunningStream:
                 # gRPC's context must not be asked anything after the call: the process would crash.
                 self._context = None
         except Exception as error:
+            if caller_gone(error):
+                # gRPC would have cancelled us in a moment.
+                raise asyncio.CancelledError from error
             late = isinstance(error, TimeoutError) and scope.expired()
             answer = pipeline.explain(self._late() if late else error, self.rpc)
         else:

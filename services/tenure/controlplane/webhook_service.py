@@ -84,8 +84,8 @@ class WebhookService:
         self, request: pb.RotateWebhookSecretRequest, call: Call
     ) -> pb.RotateWebhookSecretResponse:
         """Makes a new secret; the secret is in this answer and nowhere else."""
-        self._find(request.id, call.identity, "id")
         overlap_us = from_duration(request.overlap, "overlap") if request.HasField("overlap") else OVERLAP_US
+        self._find(request.id, call.identity, "id")
         secret = await self._endpoints.rotate(request.id, overlap_us)
         if secret is None:
             raise _not_found("id")

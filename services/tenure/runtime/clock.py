@@ -25,24 +25,44 @@ class Clock(Protocol):
         """Return once so many seconds of monotonic time have passed."""
 
 
+# What one correction takes over at the most: a clock that is ahead by hours is more likely to be wrong than we are, and
+# time limits would end jobs by it.
+LARGEST_STEP_NS = 1_000_000_000
+
+
+def since_boot_ns() -> int:
+    """Nanoseconds of a monotonic clock that goes on while the machine is suspended, where it has one."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _suspended_ns() -> int:
+    return since_boot_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
 class SystemClock:
     """The machine's clock: wall time at the start of the process plus monotonic time since.
 
-    A step of the machine's wall clock is therefore not seen; `correct` takes it over, forwards only, so that the times
-    of events never run backwards.
+    A step of the machine's wall clock is therefore not seen; `correct` follows it slowly, forwards only, so that the
+    times of events never run backwards and no time limit is over because somebody has set the clock.
 
     Args:
         time_ns: the machine's wall clock, in nanoseconds since the epoch.
         monotonic_ns: the machine's monotonic clock, in nanoseconds.
+        suspended_ns: for how long the machine was suspended since some fixed instant, in nanoseconds.
     """
 
     def __init__(
-        self, time_ns: Callable[[], int] = time.time_ns, monotonic_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        time_ns: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        suspended_ns: Callable[[], int] = _suspended_ns,
     ) -> None:
         self._time_ns = time_ns
         # Asked far more often than anything else, so nothing stands between the caller and the machine's clock.
         self.monotonic_ns = monotonic_ns
         self._offset_ns = time_ns() - monotonic_ns()
+        self._suspended_ns = suspended_ns
+        self._slept_ns = suspended_ns()
 
     def wall_us(self) -> int:
         """Microseconds since the epoch."""
@@ -52,6 +72,20 @@ class SystemClock:
         """`asyncio.sleep`."""
         await asyncio.sleep(seconds)
 
-    def correct(self) -> None:
-        """Take over the machine's wall clock where it is ahead of ours."""
-        self._offset_ns = max(self._offset_ns, self._time_ns() - self.monotonic_ns())
+    def correct(self) -> int:
+        """Take over what the machine slept through, and a second at the most of what its wall clock is ahead by.
+
+        Returns:
+            By how many nanoseconds the machine's wall clock is ahead (behind: negative) after that.
+        """
+        slept_ns = self._suspended_ns()
+        # The difference of two clocks that are read one after the other trembles; time never runs backwards.
+        self._offset_ns += max(0, slept_ns - self._slept_ns)
+        self._slept_ns = max(slept_ns, self._slept_ns)
+        try:
+            ahead_ns = self._time_ns() - self.monotonic_ns() - self._offset_ns
+        except OverflowError:  # a year that does not fit into nanoseconds
+            return 0
+        step_ns = min(max(0, ahead_ns), LARGEST_STEP_NS)
+        self._offset_ns += step_ns
+        return ahead_ns - step_ns

@@ -18,9 +18,13 @@ class Ids(Protocol):
 
 
 class Uuid7Ids:
-    """UUIDv7 from the machine's clock and random source, strictly increasing within a process."""
+    """UUIDv7 from the machine's clock and random source, strictly increasing within a process.
+
+    The clock is read once: what it is set to later, a year that fits no id included, is no concern of theirs.
+    """
 
     def __init__(self) -> None:
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
         self._last = 0
         self._random = b""
         self._used = _BUFFER
@@ -28,7 +32,7 @@ class Uuid7Ids:
     def new(self) -> str:
         """The next id, in the usual form with hyphens."""
         # 48 bits of milliseconds and 12 bits below them (RFC 9562 method 3) make one counter.
-        tick = max((time.time_ns() << 12) // 1_000_000, self._last + 1)
+        tick = max(((self._offset_ns + time.monotonic_ns()) << 12) // 1_000_000, self._last + 1)
         self._last = tick
         if self._used >= _BUFFER:
             self._random, self._used = os.urandom(_BUFFER), 0

@@ -37,9 +37,14 @@ class QueueGauge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
-    """What is read when somebody looks: the end of the log, live leases, open worker streams, and the queues."""
+    """What is read when somebody looks: the end of the log, whether changes are refused, how far the log was read again
+    and what came of it since the start, live leases, open worker streams, and the queues."""
 
     position: int
     leases: int
     sessions: int
+    read_only: bool = False
+    scrubbed_position: int = 0
+    scrub_passes: int = 0
+    scrub_errors: int = 0
     queues: Mapping[str, QueueGauge] = field(default_factory=dict)

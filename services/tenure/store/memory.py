@@ -25,6 +25,8 @@ from tenure.store.disk import InstantDisk as InstantDisk
 from tenure.store.memory_outbox import MemoryOutbox
 from tenure.store.memory_outputs import MemoryOutputs
 from tenure.store.memory_rows import MemoryRows
+from tenure.store.memory_scrub import scrub
+from tenure.store.paging import filled
 from tenure.store.store import (
     AnsweredRequest,
     Backup,
@@ -42,6 +44,7 @@ from tenure.store.store import (
     JobView,
     QueueDepth,
     RequestAnswered,
+    Scrubbed,
     StorageFull,
     StorageReadOnly,
     StoredJob,
@@ -76,6 +79,7 @@ class MemoryStore:
         self._writer: asyncio.Task[None] | None = None
         self._broken = False
         self.read_only_reason = ""
+        self._refusing = False
         self._closed = False
 
     async def commit(self, unit: Unit) -> Committed:
@@ -84,6 +88,8 @@ class MemoryStore:
             append.check()
         if self._closed:
             raise StoreError("the store is closed")
+        if self._refusing:
+            raise StorageReadOnly(self.read_only_reason)
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._pending.append((unit, future))
         if self._writer is None or self._writer.done():
@@ -98,12 +104,13 @@ class MemoryStore:
                 committed = await self._commit(unit)
             except Exception as error:
                 self._broken = self._broken or isinstance(error, CommitOutcomeUnknown)
-                if isinstance(error, StorageFull | StorageReadOnly):
+                if isinstance(error, StorageFull | StorageReadOnly) and not self._refusing:
                     self.read_only_reason = str(error)
                 if not future.done():
                     future.set_exception(error)
             else:
-                self.read_only_reason = ""
+                if not self._refusing:
+                    self.read_only_reason = ""
                 for callback in list(self._listeners.values()):
                     callback(committed.last)
                 if not future.done():
@@ -244,8 +251,8 @@ class MemoryStore:
         self, job_filter: JobFilter, order: JobOrder, after: tuple[int, int] | None, limit: int, *, histories: bool
     ) -> JobPage:
         """See `Store.browse`."""
-        ids, next_key = self._rows.browse(job_filter, order, after, limit)
-        return JobPage(views=tuple(self._view(job_id, histories=histories) for job_id in ids), next_key=next_key)
+        found = self._rows.browse(job_filter, order, after, limit)
+        return filled(found, limit, lambda job_id: self._view(job_id, histories=histories))
 
     async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
         """See `Store.candidates`."""
@@ -321,6 +328,14 @@ class MemoryStore:
             if rows.queues.get(name) != self._rows.queues.get(name):
                 report.problems.append(f"queue {name}: its row is not what its events make of it")
         yield report
+
+    async def scrub(self, after: Scrubbed, limit: int) -> Scrubbed:
+        """See `Store.scrub`."""
+        return scrub(self._events, self._streams, self._commits, self._rows, after, limit)
+
+    def refuse_changes(self, reason: str) -> None:
+        """See `Store.refuse_changes`."""
+        self._refusing, self.read_only_reason = True, reason
 
     async def backup(self, path: Path) -> Backup:
         """See `Store.backup`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -83,16 +83,15 @@ class MemoryRows:
 
     def browse(
         self, wanted: JobFilter, order: JobOrder, after: tuple[int, int] | None, limit: int
-    ) -> tuple[Sequence[str], tuple[int, int] | None]:
-        """The ids of a page of jobs, and the key to go on from."""
+    ) -> list[tuple[str, tuple[int, int]]]:
+        """The ids of a page of jobs with their keys, and of one more where it is not the last."""
         keys = sorted(
             (key_of(row.stored.job, row.stored.created_position, order), job_id)
             for job_id, row in self.jobs.items()
             if matches(row.stored.job, wanted)
         )
-        rest = [entry for entry in keys if after is None or entry[0] > after]
-        page = rest[:limit]
-        return [job_id for _, job_id in page], page[-1][0] if len(rest) > limit else None
+        rest = [(job_id, key) for key, job_id in keys if after is None or key > after]
+        return rest[: limit + 1]
 
     def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
         """See `Store.candidates`."""

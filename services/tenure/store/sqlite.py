@@ -20,6 +20,7 @@ from tenure.domain.job import Job
 from tenure.domain.queue import Queue
 from tenure.runtime.clock import Clock
 from tenure.store.origins import Created, Origins
+from tenure.store.paging import filled
 from tenure.store.rebuild import rebuild
 from tenure.store.sqlite_backup import Copies
 from tenure.store.sqlite_bookkeeping import PURGED_AT_ONCE, add_token, purge, revoke_token
@@ -28,6 +29,7 @@ from tenure.store.sqlite_outbox import SqliteOutbox
 from tenure.store.sqlite_outputs import SqliteOutputs
 from tenure.store.sqlite_prepare import PreparedUnit, prepare
 from tenure.store.sqlite_reads import Reads
+from tenure.store.sqlite_scrub import Scrubber
 from tenure.store.sqlite_writer import Done, Errand, Work, Writer
 from tenure.store.store import (
     AnsweredRequest,
@@ -41,6 +43,7 @@ from tenure.store.store import (
     JobPage,
     JobView,
     QueueDepth,
+    Scrubbed,
     StorageFull,
     StorageReadOnly,
     StoredJob,
@@ -96,11 +99,13 @@ class SqliteStore:
             self._readers.put(Reads(path, self._origins))
         self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="tenure-reader")
         self._copies = Copies(path, directory)
+        self._scrubber = Scrubber(path)
         self._writer = Writer(connection, directory, head, clock=clock, deliver=self._deliver, on_fatal=on_fatal)
         self.outbox = SqliteOutbox(self._errand, self._read_outbox, SHORT + 1)
         self.outputs = SqliteOutputs(self._errand, self._read_outbox)
         self._closed = False
         self.read_only_reason = ""
+        self._refusing = False
         self._writer.start()
 
     async def commit(self, unit: Unit) -> Committed:
@@ -109,7 +114,7 @@ class SqliteStore:
         while self._waiting > MOST_WAITING:
             self._room.clear()
             await self._room.wait()
-        self._check_open()
+        self._check_writable()
         self._waiting += prepared.size
         future: asyncio.Future[Committed] = self._loop.create_future()
         self._writer.put(Work(prepared, future))
@@ -130,8 +135,11 @@ class SqliteStore:
             if isinstance(item, Work):
                 self._waiting -= item.unit.size
                 if isinstance(result, Committed):
-                    self.read_only_reason = ""
                     self._remember(item.unit, result)
+                if self._refusing:
+                    continue
+                if isinstance(result, Committed):
+                    self.read_only_reason = ""
                 elif isinstance(result, StorageFull | StorageReadOnly):
                     self.read_only_reason = str(result)
         moved = done.head.position != self._head.position
@@ -163,7 +171,7 @@ class SqliteStore:
             self._origins.put(created)
 
     async def _errand(self, run: Callable[[apsw.Connection], T]) -> T:
-        self._check_open()
+        self._check_writable()
         future: asyncio.Future[T] = self._loop.create_future()
         self._writer.put(Errand(run, future))
         return await future
@@ -171,6 +179,11 @@ class SqliteStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError("the store is closed")
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self._refusing:
+            raise StorageReadOnly(self.read_only_reason)
 
     async def _scan(self, read: Callable[[Reads], T]) -> T:
         """Read in a reader's thread."""
@@ -242,8 +255,8 @@ class SqliteStore:
         """See `Store.browse`."""
 
         def read(reads: Reads) -> JobPage:
-            rows, next_key = browse(reads, job_filter, order, after, limit)
-            return JobPage(views=reads.views(rows, histories=histories), next_key=next_key)
+            found = browse(reads, job_filter, order, after, limit)
+            return filled(found, limit, lambda row: reads.view(row, histories=histories))
 
         return await self._scan(read)
 
@@ -306,6 +319,15 @@ class SqliteStore:
         while (report := await self._loop.run_in_executor(self._pool, next, steps, None)) is not None:
             yield report
 
+    async def scrub(self, after: Scrubbed, limit: int) -> Scrubbed:
+        """See `Store.scrub`."""
+        self._check_open()
+        return await self._scrubber.scrub(after, self._head.position, limit)
+
+    def refuse_changes(self, reason: str) -> None:
+        """See `Store.refuse_changes`."""
+        self._refusing, self.read_only_reason = True, reason
+
     async def backup(self, path: Path) -> Backup:
         """See `Store.backup`."""
         self._check_open()
@@ -332,6 +354,7 @@ class SqliteStore:
             return
         self._closed = True
         await self._copies.stop()
+        await self._scrubber.close()
         # Readers first: the last connection to close puts the write-ahead log away.
         await self._loop.run_in_executor(None, self._pool.shutdown)
         self._here.close()

@@ -75,6 +75,8 @@ def copy_database(source: Path, directory: Path, target: Path, stopped: Callable
     Raises:
         BackupFailed: there is no such file now.
     """
+    if "\0" in str(target):
+        raise BackupFailed("the path has a NUL character")
     if not target.is_absolute():
         raise BackupFailed(f"{target} is no absolute path")
     if target.parent.resolve().is_relative_to(directory.resolve()):
@@ -94,7 +96,7 @@ def copy_database(source: Path, directory: Path, target: Path, stopped: Callable
     except (apsw.CorruptError, apsw.NotADBError):
         raise BackupFailed("the store is damaged: check it with `tenure log verify`") from None
     except apsw.Error as error:
-        raise BackupFailed(f"the database could not be copied ({type(error).__name__})") from error
+        raise BackupFailed("the database could not be copied; look at the disk it is on") from error
 
 
 def copy_into(source: Path, draft: Path, stopped: Callable[[], bool] = lambda: False) -> None:

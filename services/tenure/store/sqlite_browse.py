@@ -33,18 +33,17 @@ class _Part(NamedTuple):
 
 def browse(
     reads: Reads, wanted: JobFilter, order: JobOrder, after: Key | None, limit: int
-) -> tuple[list[JobRow], Key | None]:
-    """The rows of a page, and the key to go on from; None: it was the last."""
+) -> list[tuple[JobRow, Key]]:
+    """The rows of a page with their keys, and of one more job where it is not the last."""
     if wanted.ids is not None and not wanted.ids:
-        return [], None
+        return []
     found: list[tuple[JobRow, Key]] = []
     if order.expires and (after is None or after[0] < NEVER):
         found = _expiring(reads, wanted, order, after, limit + 1)
         after = None
     if len(found) <= limit:
         found += _by_number(reads, wanted, order, after, limit + 1 - len(found))
-    page = found[:limit]
-    return [row for row, _ in page], page[-1][1] if len(found) > limit else None
+    return found[: limit + 1]
 
 
 def _expiring(

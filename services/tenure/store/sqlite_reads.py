@@ -167,9 +167,12 @@ class Reads:
 
     def views(self, rows: Iterable[JobRow], *, histories: bool = True) -> tuple[JobView, ...]:
         """The jobs of rows, with their histories on request."""
-        return tuple(self._view(row) if histories else JobView(stored=self.stored(row)) for row in rows)
+        return tuple(self.view(row, histories=histories) for row in rows)
 
-    def _view(self, row: JobRow) -> JobView:
+    def view(self, row: JobRow, *, histories: bool = True) -> JobView:
+        """The job of a row, with its history on request."""
+        if not histories:
+            return JobView(stored=self.stored(row))
         stored, marks = self.stored(row), Marks.from_bytes(row.marks)
         updates, attempts = tell(marks, self._marked(e.job_stream(row.id), row.number, stored.job, marks))
         return JobView(stored=stored, updates=updates, attempts=attempts, updates_left_out=marks.left_out)

@@ -32,6 +32,9 @@ ANCHOR_NS = 1_000_000_000
 MAKE_ROOM_NS = 1_000_000_000
 # Pages of 4 KiB in the write-ahead log: from here on the writer copies them back between commits …
 CHECKPOINT_PAGES = 4_000
+# … where the disk has less room than that, early: a write-ahead log must not take the room of the database …
+ROOM_BYTES = 2 * CHECKPOINT_PAGES * 4096
+EARLY_PAGES = 200
 # … and from here on it insists, because some reader has kept it from doing so for long.
 TRUNCATE_PAGES = 16_000
 IDLE_SECONDS = 1.0
@@ -92,7 +95,8 @@ class Writer:
         self._refusal: Exception | None = None
         self._wal = connection.db_filename("main") + "-wal"
         self._wal_inode = os.stat(self._wal).st_ino
-        self._wal_pages = 0
+        # What the start has written, and perhaps more that a crash has left.
+        self._wal_pages = 1
         connection.set_wal_hook(self._on_wal)
         self._anchored = head.position
         self._anchored_ns = clock.monotonic_ns()
@@ -269,7 +273,7 @@ class Writer:
         if self._anchored != self._head.position and (idle or now_ns - self._anchored_ns >= ANCHOR_NS):
             self._anchor()
             self._anchored_ns = now_ns
-        if self._wal_pages >= CHECKPOINT_PAGES or (idle and self._wal_pages):
+        if self._wal_pages >= CHECKPOINT_PAGES or (idle and self._wal_pages) or self._little_room():
             self._checkpoint(insist=idle or self._wal_pages >= TRUNCATE_PAGES)
 
     def _anchor(self) -> None:
@@ -285,6 +289,12 @@ class Writer:
             # A full or read-only disk: an older anchor is still a true one.
             return
         self._anchored = head.position
+
+    def _little_room(self) -> bool:
+        if self._wal_pages < EARLY_PAGES:
+            return False
+        disk = os.statvfs(self._directory)
+        return disk.f_bavail * disk.f_frsize < ROOM_BYTES
 
     def _make_room(self) -> None:
         """The disk is full: what the write-ahead log holds is copied back, so that its own room can be used again.

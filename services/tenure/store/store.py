@@ -38,6 +38,7 @@ from tenure.store.errors import StorageReadOnly as StorageReadOnly
 from tenure.store.errors import StoreError as StoreError
 from tenure.store.outbox import Outbox
 from tenure.store.outputs import Outputs
+from tenure.store.scrub import Scrubbed as Scrubbed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +287,9 @@ class Store(Protocol):
     async def browse(
         self, job_filter: JobFilter, order: JobOrder, after: tuple[int, int] | None, limit: int, *, histories: bool
     ) -> JobPage:
-        """A page of jobs in order, after the key of the page before; with their updates and attempts on request."""
+        """A page of jobs in order, after the key of the page before; with their updates and attempts on request.
+
+        Fewer than `limit` where the jobs are large."""
 
     async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
         """Queued jobs of a queue whose `not_before` is not ahead, by place, after that place."""
@@ -331,6 +334,14 @@ class Store(Protocol):
     def verify(self) -> AsyncIterator[VerifyReport]:
         """Check everything: dense positions, versions, chain, projections equal to the fold. Yields the growing report
         now and then, the last one being whole."""
+
+    async def scrub(self, after: Scrubbed, limit: int) -> Scrubbed:
+        """Read the log again behind a place, at low cost and beside everything else: whole commits of at most `limit`
+        events or one larger commit, and the rows of a few of their jobs. The same place: there is no more."""
+
+    def refuse_changes(self, reason: str) -> None:
+        """From now on until it is closed commits, and whatever else goes to disk, are refused with StorageReadOnly, and
+        `read_only_reason` is this. What was handed over before is still carried out."""
 
     async def backup(self, path: Path) -> Backup:
         """Copy everything that is durable now into a new file, check the copy, and only then give it that name.

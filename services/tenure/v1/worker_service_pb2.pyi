@@ -779,7 +779,9 @@ class Beat(_message.Message):
     lease_id: _builtins.str
     """Its lease."""
     count: _builtins.int
-    """Beats of this attempt so far, this one included; never less than before."""
+    """Beats of this attempt so far, this one included; never less than before.
+    0 to 2^40.
+    """
     stage: _job_pb2.AttemptStage.ValueType
     """How far it is."""
     @_builtins.property
@@ -1081,7 +1083,7 @@ class FinalBeat(_message.Message):
     SYNC_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """Beats of this attempt; 0: none."""
+    """Beats of this attempt; 0: none. 0 to 2^40."""
     @_builtins.property
     def sync(self) -> _job_pb2.SyncCounters:
         """What it has copied."""

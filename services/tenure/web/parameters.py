@@ -6,6 +6,7 @@ its name would otherwise find everything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -36,10 +37,8 @@ class Parameters:
         text = self.take(name)
         if not text:
             return None
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
+        # Python itself takes more for a number than people would: blanks around it, underscores, digits of any script.
+        number = int(text) if re.fullmatch(r"-?[0-9]{1,20}", text) else least - 1
         if not least <= number <= most:
             self.problems.append(Problem(name, f"must be a whole number from {least} to {most}"))
             return None

@@ -50,6 +50,17 @@ class PrometheusMetrics:
         )
         self._requests = Counter("tenure_http_requests", "HTTP requests.", ("route", "code"), registry=registry)
         self._position = Gauge("tenure_log_position", "Position of the last event.", registry=registry)
+        self._read_only = Gauge("tenure_store_read_only", "1 while changes are refused.", registry=registry)
+        self._scrubbed = Gauge(
+            "tenure_log_scrubbed_position", "Up to where the log was last read again.", registry=registry
+        )
+        self._scrub_passes = Counter(
+            "tenure_log_scrub_passes", "How often the whole log was read again.", registry=registry
+        )
+        self._scrub_errors = Counter(
+            "tenure_log_scrub_errors", "What was wrong when the log was read again.", registry=registry
+        )
+        self._scrub_seen = 0, 0
         self._leases = Gauge("tenure_leases", "Leases that are live.", registry=registry)
         self._sessions = Gauge("tenure_worker_sessions", "Workers that are connected.", registry=registry)
         self._waiting = Gauge("tenure_queue_waiting_jobs", "Jobs that wait.", ("queue",), registry=registry)
@@ -83,6 +94,12 @@ class PrometheusMetrics:
     def exposition(self, gauges: Gauges) -> bytes:
         """Everything in Prometheus' text format."""
         self._position.set(gauges.position)
+        self._read_only.set(gauges.read_only)
+        self._scrubbed.set(gauges.scrubbed_position)
+        passes, errors = self._scrub_seen
+        self._scrub_passes.inc(gauges.scrub_passes - passes)
+        self._scrub_errors.inc(gauges.scrub_errors - errors)
+        self._scrub_seen = gauges.scrub_passes, gauges.scrub_errors
         self._leases.set(gauges.leases)
         self._sessions.set(gauges.sessions)
         for gauge in (self._waiting, self._active, self._oldest):

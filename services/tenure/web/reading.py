@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 from google.rpc import code_pb2
@@ -16,6 +17,8 @@ from tenure.web.failures import Unacceptable, unacceptable
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY_SECONDS = 30.0
+# Perhaps half of a surrogate pair alone: no text in UTF-8 holds that, and nothing behind this door takes it.
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 async def read_body(request: Request) -> bytes:
@@ -59,7 +62,7 @@ def parse_json(raw: bytes) -> Any:
         Unacceptable: it is none.
     """
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise _malformed(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except UnicodeDecodeError as error:
@@ -68,6 +71,12 @@ def parse_json(raw: bytes) -> Any:
         raise _malformed("it is nested too deeply") from None
     except ValueError:
         raise _malformed("a number is too long") from None
+    if _HALF.search(raw) is not None:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise _malformed("a text has half of a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ BUGS = (
     Planted(
         name="hello-names-no-lease",
         sentence="A worker that connects again does not name the leases it holds.",
-        caught_by=frozenset({"live-leases-are-kept", "no-early-expiry", "grace-after-restart"}),
+        caught_by=frozenset({"hello-names-what-runs"}),
         seeds=20,
         edits=(
             Edit(

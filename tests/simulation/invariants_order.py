@@ -1,0 +1,108 @@
+"""Whether the answers that clients got have an order: a small, complete search for each job, without a look at the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tenure.v1 import job_pb2
+from tests.simulation.history import Call, Refusal
+from tests.simulation.invariants_calls import micros, named_jobs
+from tests.simulation.invariants_case import Case
+
+
+def history_is_linearizable(case: Case) -> Iterator[str]:
+    """For each job there is an order of the clients' calls, each at one instant between its sending and its answer (an
+    unanswered one at any later time, or never), in which all answers are right. Judged without the log."""
+    for job_id, wishes in _wishes(case).items():
+        if len(wishes) <= _MOST_WISHES and not _ordered(wishes):
+            yield f"no order of the {len(wishes)} calls about job {job_id} gives their answers"
+
+
+# A wish is one operation of a client, with all its retries: (sent, answered or None, what, value, sure).
+_Wish = tuple[int, int | None, str, int, bool]
+_MOST_WISHES = 9
+
+
+def _wishes(case: Case) -> dict[str, list[_Wish]]:
+    """What clients asked of each job, as operations on (sum of the extensions, ended or ending)."""
+    tries: dict[int, list[Call]] = {}
+    for call in case.history.calls:
+        if call.rpc in ("ExtendJobs", "TerminateJobs", "RetrieveJob"):
+            tries.setdefault(call.operation, []).append(call)
+    found: dict[str, list[_Wish]] = {}
+    for calls in tries.values():
+        named = named_jobs(calls[0])
+        if len(named) != 1 or getattr(calls[0].request, "validate_only", False):
+            continue
+        wish = _wish(calls)
+        if wish is not None:
+            found.setdefault(named[0], []).append(wish)
+    return found
+
+
+def _wish(calls: list[Call]) -> _Wish | None:
+    first = calls[0]
+    request: Any = first.request
+    done = next((call for call in calls if call.ok), None)
+    no = next((call for call in calls if isinstance(call.answer, Refusal)), None)
+    sent = first.sent_ns
+    if first.rpc == "RetrieveJob":
+        if done is None:
+            return None
+        answer: Any = done.answer
+        ending = answer.job.status.state not in (job_pb2.JOB_STATE_IN_QUEUE, job_pb2.JOB_STATE_RUNNING)
+        return done.sent_ns, done.answered_ns, "ended" if ending else "live", micros(answer.job.status.granted_extension), True
+    if first.rpc == "TerminateJobs":
+        return (sent, done.answered_ns, "end", 0, True) if done is not None else None
+    amount = micros(request.items[0].requested_time)
+    if done is not None:
+        # Without an id, each try is carried out for itself.
+        return (sent, done.answered_ns, "extend", amount, True) if first.request_id or len(calls) == 1 else None
+    if no is not None:
+        over = isinstance(no.answer, Refusal) and no.answer.reason in ("JOB_FINAL", "JOB_STOPPING")
+        unsure = any(call.answer is None for call in calls)
+        return None if not over or unsure else (no.sent_ns, no.answered_ns, "over", 0, True)
+    return (sent, None, "extend", amount, False) if first.request_id or len(calls) == 1 else (sent, None, "?", 0, False)
+
+
+def _ordered(wishes: list[_Wish]) -> bool:
+    if any(wish[2] == "?" for wish in wishes):
+        return True
+    count = len(wishes)
+    dead: set[tuple[int, bool]] = set()
+
+    def search(done: int, ended: bool) -> bool:
+        if all(done >> index & 1 or not wishes[index][4] for index in range(count)):
+            return True
+        if (done, ended) in dead:
+            return False
+        # Whatever is next was sent before the first answer among those that are still to come.
+        horizon = min(
+            (w[1] for i, w in enumerate(wishes) if not done >> i & 1 and w[1] is not None), default=None
+        )
+        for index, (sent, _, what, value, _sure) in enumerate(wishes):
+            if done >> index & 1 or (horizon is not None and sent > horizon):
+                continue
+            granted = sum(w[3] for i, w in enumerate(wishes) if done >> i & 1 and w[2] == "extend")
+            for after in {ended, True}:  # a job may end by itself at any time
+                if _possible(what, value, granted, after) and search(done | 1 << index, after or what == "end"):
+                    return True
+        dead.add((done, ended))
+        return False
+
+    return search(0, False)
+
+
+def _possible(what: str, value: int, granted: int, ended: bool) -> bool:
+    match what:
+        case "extend":
+            return not ended
+        case "over":
+            return ended
+        case "live":
+            return not ended and granted == value
+        case "ended":
+            return ended and granted == value
+        case _:
+            return True

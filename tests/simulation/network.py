@@ -1,0 +1,373 @@
+"""The network between the server and everybody else: late, broken, blocked in one direction or both, half open.
+
+One connection carries one call. Within a direction of a connection nothing is lost, repeated or overtaken: that is
+TCP's promise. What can go wrong is what goes wrong with TCP: bytes are late (with a heavy tail), a connection breaks
+with anything on its way lost, a blocked direction holds everything back until it heals or one end gives up by its
+keepalive, and one end learns of it while the other does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from tests.simulation.loop import NS, Handle, Process, Schedule
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+# When an end without any sign of life from the other gives a connection up; see the keepalive of both sides.
+KEEPALIVE_NS = (10 * NS, 16 * NS)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A message on its way: its bytes, and the message that they are (where somebody has it anyway)."""
+
+    raw: bytes
+    message: Message | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last thing on its way in a direction: the client says no more, or the server's status.
+
+    `code` is the name of the gRPC status; `details` the google.rpc.Status as bytes.
+    """
+
+    code: str = "OK"
+    text: str = ""
+    details: bytes = b""
+
+
+Item = Piece | End
+
+
+class Listener(Protocol):
+    """A server that takes connections."""
+
+    process: Process
+    number: int
+
+    def accept(self, connection: Connection) -> None:
+        """A call arrives; runs in the server's process."""
+
+
+class Receiver(Protocol):
+    """One end of a connection, as what arrives there is handed to it; runs in its process."""
+
+    def arrived(self, item: Item) -> None:
+        """The next message, or the end."""
+
+    def broken(self) -> None:
+        """The connection has broken; nothing arrives any more."""
+
+
+class Link:
+    """The way between one machine and the server.
+
+    Attributes:
+        up, down: whether what goes to the server, and what comes from it, gets through.
+    """
+
+    def __init__(self, network: Network, name: str, random: Random, base_s: float, tail: float) -> None:
+        self.network = network
+        self.name = name
+        self.random = random
+        self.up = True
+        self.down = True
+        self.connections: list[Connection] = []
+        self._base_ns = int(base_s * NS)
+        self._tail = tail
+
+    def delay_ns(self) -> int:
+        """How long the next message takes."""
+        random = self.random.random
+        delay = self._base_ns * (0.5 + random())
+        if self._tail and random() < self._tail:
+            delay *= 2 + 100 * random() ** 3
+        return int(delay)
+
+    def block(self, *, up: bool, down: bool) -> None:
+        """Let nothing through in these directions."""
+        self.up, self.down = self.up and not up, self.down and not down
+        for connection in list(self.connections):
+            connection.watch(client=True, server=True)
+
+    def heal(self) -> None:
+        """Let everything through again; what was held back is on its way."""
+        self.up = self.down = True
+        for connection in list(self.connections):
+            connection.healed()
+
+    def cut(self) -> None:
+        """Break every connection; whoever can be reached hears of it."""
+        for connection in list(self.connections):
+            connection.cut()
+
+
+class Network:
+    """All links, and who listens.
+
+    Attributes:
+        listener: the server that takes calls; None: nobody does.
+        off: the server's machine has no power: nobody says that nobody is there.
+    """
+
+    def __init__(self, schedule: Schedule, nature: Process) -> None:
+        self.schedule = schedule
+        self.nature = nature
+        self.links: dict[str, Link] = {}
+        self.listener: Listener | None = None
+        self.off = False
+        self.opened = 0
+
+    def link(self, name: str, random: Random, *, base_s: float, tail: float) -> Link:
+        """A new machine."""
+        made = self.links[name] = Link(self, name, random, base_s, tail)
+        return made
+
+    def gone(self, process: Process, *, silently: bool) -> None:
+        """A process was killed; `silently`: with its machine, so that nobody is told."""
+        for link in self.links.values():
+            for connection in list(link.connections):
+                connection.end_gone(process, silently=silently)
+
+    def frozen(self, process: Process) -> None:
+        """A process answers nothing, not even pings, until it goes on."""
+        for link in self.links.values():
+            for connection in link.connections:
+                if connection.server is not None and connection.server.process is process:
+                    connection.watch(client=True)
+                if connection.client is process:
+                    connection.watch(server=True)
+
+
+class Direction:
+    """One direction of a connection: in order, with room for a number of items that were not taken yet."""
+
+    __slots__ = ("_last_ns", "_room", "_waiting", "connection", "held", "receiver", "sender", "target", "up")
+
+    def __init__(self, connection: Connection, *, up: bool, sender: Process, room: int) -> None:
+        self.connection = connection
+        self.up = up
+        self.sender = sender
+        self.target: Process | None = None
+        self.receiver: Receiver | None = None
+        self.held: deque[Item] = deque()
+        self._room = room
+        self._last_ns = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def send(self, item: Item) -> None:
+        """Put an item on its way, once there is room."""
+        while self._room <= 0:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+        self._room -= 1
+        self.put(item)
+
+    def put(self, item: Item) -> None:
+        """Put an item on its way."""
+        network = self.connection.link.network
+        self._last_ns = max(self._last_ns + 1, network.schedule.now_ns + self.connection.link.delay_ns())
+        network.nature.at_virtual(self._last_ns, self._arrive, item)
+
+    def taken(self) -> None:
+        """The receiver took one: there is room for another."""
+        self._room += 1
+        if self._waiting:
+            waiting = self._waiting.popleft()
+            _post(self.sender, _wake, waiting)
+
+    def release(self) -> None:
+        """Nothing is held back any more."""
+        held, self.held = self.held, deque()
+        self._last_ns = max(self._last_ns, self.connection.link.network.schedule.now_ns)
+        for item in held:
+            self.put(item)
+
+    def _arrive(self, item: Item) -> None:
+        connection = self.connection
+        if connection.dead:
+            return
+        open_ = connection.link.up if self.up else connection.link.down
+        if self.held or not open_:
+            self.held.append(item)
+            return
+        if self.up and connection.server is None and not connection.knock():
+            return
+        if self.target is not None:
+            _post(self.target, self._hand_over, item)
+
+    def _hand_over(self, item: Item) -> None:
+        if self.receiver is not None:
+            self.receiver.arrived(item)
+
+
+class Connection:
+    """One connection with one call on it.
+
+    Attributes:
+        number: of the connection in the whole run.
+        client: the process that has opened it, `client_end` who is told there.
+        server, server_end: who has taken it, and who is told there; None: nobody yet.
+        dead: neither end hears anything of it any more.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        client: Process,
+        method: str,
+        metadata: tuple[tuple[str, str], ...],
+        *,
+        deadline_ns: int | None = None,
+        room: int = 64,
+    ) -> None:
+        network = link.network
+        self.number = network.opened
+        network.opened += 1
+        self.link = link
+        self.client = client
+        self.method = method
+        self.metadata = metadata
+        self.deadline_ns = deadline_ns
+        self.dead = False
+        self.server: Listener | None = None
+        self.client_end: Receiver | None = None
+        self.server_end: Receiver | None = None
+        self.up = Direction(self, up=True, sender=client, room=64)
+        self.down = Direction(self, up=False, sender=client, room=room)
+        self.down.target = client
+        self._client_knows = self._server_knows = False
+        link.connections.append(self)
+        if not (link.up and link.down) or network.off:
+            self.watch(client=True)
+
+    def knock(self) -> bool:
+        """The first message reaches the server's machine; False: nobody takes it."""
+        network = self.link.network
+        listener = network.listener
+        if listener is None or listener.process.dead:
+            if not network.off:
+                self._tell_client(self.link.delay_ns())
+            return False
+        self.server = listener
+        self.up.target = listener.process
+        self.down.sender = listener.process
+        _post(listener.process, listener.accept, self)
+        return True
+
+    def cut(self) -> None:
+        """It breaks: both ends hear of it, unless the way there is blocked."""
+        if self.link.down:
+            self._tell_client(self.link.delay_ns())
+        if self.link.up:
+            self._tell_server(self.link.delay_ns())
+        self.watch(client=True, server=True, surely=True)
+
+    def hang_up(self, *, client: bool) -> None:
+        """One end closes it; what was on its way to it is lost."""
+        if client:
+            self._client_knows = True
+            if self.link.up and self.server is not None:
+                self._tell_server(self.link.delay_ns())
+            elif self.server is not None:
+                self.watch(server=True, surely=True)
+        else:
+            self._server_knows = True
+        self._settle()
+
+    def end_gone(self, process: Process, *, silently: bool) -> None:
+        """The process of one end was killed."""
+        if self.client is process:
+            self._client_knows = True
+            if not silently and self.link.up:
+                self._tell_server(self.link.delay_ns())
+            else:
+                self.watch(server=True, surely=True)
+        if self.server is not None and self.server.process is process:
+            self._server_knows = True
+            if not silently and self.link.down:
+                self._tell_client(self.link.delay_ns())
+            else:
+                self.watch(client=True, surely=True)
+        self._settle()
+
+    def healed(self) -> None:
+        """The link lets everything through again."""
+        self.up.release()
+        self.down.release()
+
+    def watch(self, *, client: bool = False, server: bool = False, surely: bool = False) -> None:
+        """Have ends look, after their keepalive, whether the other still answers; `surely`: it does not."""
+        low, high = KEEPALIVE_NS
+        random = self.link.random
+        if client and not self._client_knows:
+            at_ns = self.link.network.schedule.now_ns + random.randint(low, high)
+            self.client.at_virtual(at_ns, self._client_looks, surely)
+        if server and not self._server_knows and self.server is not None:
+            at_ns = self.link.network.schedule.now_ns + random.randint(low, high)
+            self.server.process.at_virtual(at_ns, self._server_looks, surely)
+
+    def _answers(self) -> bool:
+        server = self.server.process if self.server is not None else None
+        if self.client.dead or self.client.deaf or (server is not None and (server.dead or server.deaf)):
+            return False
+        return self.link.up and self.link.down and not self.link.network.off
+
+    def _client_looks(self, surely: bool) -> None:
+        if not self._client_knows and (surely or not self._answers()):
+            self._client_broken()
+            if self.link.up:
+                self._tell_server(self.link.delay_ns())
+
+    def _server_looks(self, surely: bool) -> None:
+        if not self._server_knows and (surely or not self._answers()):
+            self._server_broken()
+            if self.link.down:
+                self._tell_client(self.link.delay_ns())
+
+    def _tell_client(self, delay_ns: int) -> None:
+        at_ns = self.link.network.schedule.now_ns + delay_ns
+        self.client.at_virtual(at_ns, self._client_broken)
+
+    def _tell_server(self, delay_ns: int) -> None:
+        if self.server is not None:
+            at_ns = self.link.network.schedule.now_ns + delay_ns
+            self.server.process.at_virtual(at_ns, self._server_broken)
+
+    def _client_broken(self) -> None:
+        if not self._client_knows:
+            self._client_knows = True
+            if self.client_end is not None:
+                self.client_end.broken()
+            self._settle()
+
+    def _server_broken(self) -> None:
+        if not self._server_knows:
+            self._server_knows = True
+            if self.server_end is not None:
+                self.server_end.broken()
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self.dead and self._client_knows and (self._server_knows or self.server is None):
+            self.dead = True
+            self.link.connections.remove(self)
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def _post(process: Process, callback: Callable[..., object], *args: object) -> None:
+    """Have it run in a process, as soon as that can."""
+    process.schedule.soon(Handle(process, callback, args, None, -1))
