@@ -15,6 +15,7 @@ from tenure.store.memory import MemoryStore
 from tenure.store.store import Scrubbed, StoreError
 from tests.acceptance.callers import Caller, refusal
 from tests.acceptance.specifications import simple
+from tests.acceptance.waiting import eventually
 from tests.controlplane.harness import running_server
 from tests.fakes import FakeClock
 from tests.store.making import add_jobs
@@ -131,9 +132,11 @@ async def test_a_server_on_a_damaged_log_goes_on_without_changes() -> None:
         store = server.plane.store
         assert isinstance(store, MemoryStore)
         store._commits[-1] = store._commits[-1][0], b"x" * 32
-        async with asyncio.timeout(20):
-            while not server.plane.scrubbing.damage:
-                await asyncio.sleep(0.01)
+
+        async def found() -> str:
+            return server.plane.scrubbing.damage
+
+        assert "are not what was committed" in await eventually(found)
         refused = await refusal(caller.create(simple()))
         assert (refused.code, refused.reason) == ("UNAVAILABLE", "STORAGE_READ_ONLY")
         assert (await caller.job(job_id)).id == job_id

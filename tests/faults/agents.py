@@ -34,7 +34,7 @@ from tenure.runtime import logs
 from tenure.runtime.clock import Clock
 from tenure.v1 import job_pb2
 
-# How often an attempt writes, and what a write is reckoned to take.
+# How often an attempt writes unless told otherwise, and what a write is reckoned to take.
 WRITE_EVERY_S = 0.1
 WRITE_S = 0.02
 
@@ -50,9 +50,10 @@ class Written:
 
 
 class Journal:
-    """Where attempts write; makes their sync. Several processes may share the file."""
+    """Where attempts write, each every so many seconds; makes their sync. Several processes may share the file."""
 
-    def __init__(self, file: Path, clock: Clock) -> None:
+    def __init__(self, file: Path, clock: Clock, *, every_s: float = WRITE_EVERY_S) -> None:
+        self.every_s = every_s
         self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._clock = clock
 
@@ -122,7 +123,7 @@ class _Writing:
             except FencedOff:
                 return
             self._journal.write(self._assignment)
-            await self._clock.sleep(WRITE_EVERY_S)
+            await self._clock.sleep(self._journal.every_s)
 
 
 class Commands:

@@ -24,7 +24,7 @@ RETRY_S = 0.02
 class Submitters:
     """Clients of one server; `acknowledged` are the jobs of each request id, with the instant of the answer.
 
-    `refused` counts refusals as (code, reason); `calm` becomes set when a request was acknowledged after it was cleared.
+    `refused` counts refusals as (code, reason); `calm` is set with every acknowledgement.
     """
 
     def __init__(self, address: str, token: str, *, count: int = 4) -> None:
@@ -72,8 +72,10 @@ class Submitters:
             self._number += 1
             request_id = f"submit-{self._number}"
             self.pending[request_id] = BULK
-            while not await self._asked(request_id):
+            acknowledged = await self._asked(request_id)
+            while not acknowledged:
                 await asyncio.sleep(RETRY_S)
+                acknowledged = await self._asked(request_id)
 
     async def _asked(self, request_id: str) -> bool:
         try:
@@ -88,7 +90,7 @@ class Submitters:
         return True
 
     def missing_in(self, events: Iterable[event_pb2.Event]) -> list[str]:
-        """What the log says otherwise, in words: each acknowledged request has made its jobs, once; others all or none."""
+        """What the log says otherwise: an acknowledged request has made its jobs, once; another all or none."""
         made: dict[str, list[str]] = {}
         for event in events:
             if event.request_id and event.HasField("job_created"):

@@ -18,7 +18,7 @@ BEAT_S = 0.3
 
 
 class Beating:
-    """The worker; `job_id` is what it runs, `beats` how often it was answered, `lost` the answers that took the lease."""
+    """The worker. It runs `job_id`; `beats` is how often it was answered, `lost` the answers that took the lease."""
 
     def __init__(self, address: str, token: str) -> None:
         self.beats = 0

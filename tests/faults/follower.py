@@ -16,12 +16,15 @@ from tests.acceptance.waiting import eventually
 
 @dataclass
 class Follower:
-    """Attributes:
-    came: the events in the order in which they came, and the instant (CLOCK_MONOTONIC, seconds).
-    drops: connections that were lost on the way.
-    since_s: when it began.
+    """What came to somebody who follows the log, or (`jobs_only`) watches all jobs.
+
+    Attributes:
+        came: the events in the order in which they came, and the instant (CLOCK_MONOTONIC, seconds).
+        drops: connections that were lost on the way.
+        since_s: when it began.
     """
 
+    jobs_only: bool = False
     came: list[tuple[float, event_pb2.Event]] = field(default_factory=list)
     drops: int = 0
     since_s: float = field(default_factory=lambda: time.clock_gettime(time.CLOCK_MONOTONIC))
@@ -33,7 +36,7 @@ class Follower:
 
     async def caught_up(self, caller: Caller, *, within_s: float = 30.0) -> list[str]:
         """Wait for the end of the log as it is now; what is wrong with what came until then, in words."""
-        log = await caller.events()
+        log = [event for event in await caller.events() if not self.jobs_only or event.stream.startswith("job/")]
 
         async def at_end() -> bool:
             return len(self.came) >= len(log)
@@ -50,9 +53,9 @@ class Follower:
 
 
 @contextlib.asynccontextmanager
-async def follower(address: str, token: str) -> AsyncIterator[Follower]:
-    """Follow the log of a server from its beginning."""
-    told = Follower()
+async def follower(address: str, token: str, *, jobs_only: bool = False) -> AsyncIterator[Follower]:
+    """Follow the log of a server from its beginning, or watch all jobs from now on."""
+    told = Follower(jobs_only)
 
     def dropped(*_: object) -> None:
         told.drops += 1
@@ -61,8 +64,13 @@ async def follower(address: str, token: str) -> AsyncIterator[Follower]:
         async for event in client.read_events(follow=True, on_drop=dropped):
             told.came.append((time.clock_gettime(time.CLOCK_MONOTONIC), event))
 
+    async def watch(client: Client) -> None:
+        async for message in client.watch_jobs(on_drop=dropped):
+            if message.HasField("event"):
+                told.came.append((time.clock_gettime(time.CLOCK_MONOTONIC), message.event.event))
+
     async with Client(address, token=token) as client:
-        task = asyncio.ensure_future(follow(client))
+        task = asyncio.ensure_future(watch(client) if jobs_only else follow(client))
         try:
             yield told
         finally:

@@ -23,19 +23,18 @@ from tests.faults.hosts import idle, quantiles, running, seconds, stories
 from tests.faults.scene import LEASE_S, Scene, scene, wall_offset_s, wrong_with
 from tests.faults.warm import Warm, warm
 from tests.proof.record import Proof, settle
-from tests.proof.sizes import first_seed, size
+from tests.proof.sizes import FULL, first_seed, size
 from tests.proof.tools import faketime_library
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 
-JUMPS = size(short=20, full=1000)
-CONTROL_JUMPS = 20
-JUMP_EVERY_S = size(short=10, full=30) / 100
-HOSTS = size(short=4, full=10)
-SLOTS = 6
-JOBS = size(short=10, full=30)
-# A worker is killed after so many jumps; how many in all.
-KILL_EVERY = 10 if JUMPS < 100 else 150
+JUMPS = size(short=15, full=1000)
+CONTROL_JUMPS = 15
+JUMP_EVERY_S = 0.25 if FULL else 0.1
+# No worker has so many leases that its loss is taken for a fault of the server's, and half of the slots are enough.
+HOSTS, SLOTS, JOBS = (12, 6, 30) if FULL else (6, 3, 8)
+# After so many jumps a worker is killed, as long as there are enough, and a job with a time limit is made.
+KILL_EVERY = 100 if FULL else 7
 ALLOCATION_S = 2.0
 BUSY_S = 1.0
 # The server takes a clock that is ahead of its own for right by no more than a second a minute.

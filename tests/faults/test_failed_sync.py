@@ -121,9 +121,7 @@ def _fatal(generator: random.Random) -> Iterator[str]:
         yield f"{KINDS[number % len(KINDS)]}:when={generator.randrange(first, last)}"
 
 
-async def _fail(
-    disk: LoopDisk, server: DiskServer, faults: list[str], generator: random.Random, told: Told
-) -> None:
+async def _fail(disk: LoopDisk, server: DiskServer, faults: list[str], generator: random.Random, told: Told) -> None:
     await server.up()
     load = MixedLoad(generator, server.admin_token())
     server.kill()

@@ -22,7 +22,7 @@ from tests.faults.hosts import HostProcess, LeaseStory, quantiles, running, stor
 from tests.faults.scene import LEASE_S, Scene, scene, together, wall_offset_s, wrong_with
 from tests.faults.warm import Warm, warm
 from tests.proof.record import Proof, settle
-from tests.proof.sizes import first_seed, size
+from tests.proof.sizes import FULL, first_seed, size
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 
@@ -33,9 +33,7 @@ PAUSE_S = 2 * LEASE_S
 AGAIN_S = 30.0
 
 PAUSES = size(short=3, full=500)
-HOSTS = size(short=6, full=20)
-SLOTS = 4
-JOBS = size(short=15, full=50)
+HOSTS, SLOTS, JOBS = (20, 4, 50) if FULL else (6, 4, 15)
 # More leases than three in ten that run out at once are taken for a fault of the server's.
 AT_ONCE = max(3, JOBS // 5)
 CONTROL_PAUSES = 3

@@ -181,9 +181,7 @@ async def _filled(server: DiskServer, ballast: Ballast, told: Told, fills: int) 
         await caller.close()
 
 
-async def _while_full(
-    server: DiskServer, caller: Caller, load: Submitters, beating: Beating, told: Told
-) -> None:
+async def _while_full(server: DiskServer, caller: Caller, load: Submitters, beating: Beating, told: Told) -> None:
     """For longer than a lease lasts: everybody is refused, and everything can be read."""
     refused, until = load.refused.total(), time.monotonic() + 20
     while load.refused.total() == refused:

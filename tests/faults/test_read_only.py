@@ -1,4 +1,4 @@
-"""The file system can only be read: changes are refused with the reason, reads and leases go on, a start says what to do.
+"""The file system can only be read: changes are refused with the reason, reads and leases go on.
 
 Linux refuses to make a file system read-only while a server has its files open for writing; what happens is that ext4
 finds an error and goes read-only by itself. That is one part. There is no way back from it, so the other part lets the
@@ -185,9 +185,7 @@ def _server(directory: Path, *, change: str = "") -> Iterator[DiskServer]:
         server.close()
 
 
-async def _while_read_only(
-    server: DiskServer, caller: Caller, load: Submitters, beating: Beating, told: Told
-) -> None:
+async def _while_read_only(server: DiskServer, caller: Caller, load: Submitters, beating: Beating, told: Told) -> None:
     """For longer than a lease lasts: every change is refused, and everything can be read."""
     until = time.monotonic() + 20
     while load.refused[REFUSED] == 0:

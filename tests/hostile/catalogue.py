@@ -69,6 +69,7 @@ class Case:
         open: the stream goes on afterwards.
         writes: it is taken, and that may be written down.
         http: the status code of the web door; 0: it is not spoken to.
+        below: gRPC's own transport answers, before anything of ours is asked; it may say INTERNAL.
     """
 
     row: int
@@ -80,6 +81,7 @@ class Case:
     open: bool = False
     writes: bool = False
     http: int = 0
+    below: bool = False
 
     @property
     def id(self) -> str:
@@ -150,9 +152,7 @@ def web(
     return send
 
 
-def bad_web(
-    row: int, name: str, send: Send, *fields: str, reason: str = INVALID, http: int = 400
-) -> Case:
+def bad_web(row: int, name: str, send: Send, *fields: str, reason: str = INVALID, http: int = 400) -> Case:
     """A request to the web door that is refused."""
     return Case(row=row, name=f"web-{name}", send=send, reason=reason, fields=fields, http=http)
 

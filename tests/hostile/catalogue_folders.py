@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from tenure.v1 import job_pb2, webhook_service_pb2
-from tests.hostile.catalogue import Case, call, web
-from tests.hostile.catalogue_jobs import refused, specification, taken
+from tests.hostile.catalogue import HOOKS, Case, bad, bad_job, bad_web, good_job, web
+from tests.hostile.catalogue_values import some
 
 PHASES = ("before", "during", "after")
 
 
-def rule(phase: str = "before", **fields: object) -> job_pb2.JobSpecification:
-    """A job with one rule."""
-    made = job_pb2.SyncRule(**{"bucket": "bucket", "prefix": "a/", "local_path": "a", **fields})  # type: ignore[arg-type]
-    return specification(sync=job_pb2.Sync(**{phase: [made]}))  # type: ignore[arg-type]
+def rule(phase: str = "before", **fields: Any) -> dict[str, Any]:
+    """The specification of a job with one rule."""
+    return {"sync": {phase: [{"bucket": "bucket", "prefix": "a/", "local_path": "a", **fields}]}}
 
 
 NO_FOLDERS = {
@@ -61,7 +60,7 @@ NO_BUCKETS = {
     "url": "s3://bucket",
     "blank": "a bucket",
     "newline": "bucket\n",
-    "accent": "b\N{LATIN SMALL LETTER U WITH DIAERESIS}cket",
+    "umlaut": "b\N{LATIN SMALL LETTER U WITH DIAERESIS}cket",
     "host": "bucket?x=y",
 }
 NO_EXPRESSIONS = {
@@ -75,10 +74,9 @@ NO_EXPRESSIONS = {
     "escape": "\\",
     "513": "a" * 513,
 }
-# May not be called, and are no URLs.
+# URLs that may not be called, and what is no URL.
 FORBIDDEN = {
     "http": "http://example.org/",
-    "file": "file:///etc/passwd",
     "ftp": "ftp://example.org/",
     "loopback": "https://127.0.0.1/",
     "loopback-6": "https://[::1]/",
@@ -98,6 +96,7 @@ FORBIDDEN = {
 }
 NO_URLS = {
     "word": "hook",
+    "file": "file:///etc/passwd",
     "script": "javascript:alert(1)",
     "no-host": "https:///path",
     "blank": "https://example.org/a b",
@@ -111,47 +110,57 @@ NO_URLS = {
 
 
 def _folders() -> Iterator[Case]:
-    for name, path in NO_FOLDERS.items():
-        for phase in PHASES:
-            yield refused(78, f"{phase}-{name}", rule(phase, local_path=path), f"sync.{phase}[0].local_path")
+    for turn, phase in enumerate(PHASES):
+        for name, path in some(turn, NO_FOLDERS).items():
+            yield bad_job(78, f"{phase}-{name}", rule(phase, local_path=path), f"sync.{phase}[0].local_path")
 
 
 def _keys() -> Iterator[Case]:
     for name, prefix in NO_PREFIXES.items():
-        yield refused(79, f"prefix-{name}", rule(prefix=prefix), "sync.before[0].prefix")
+        yield bad_job(79, f"prefix-{name}", rule(prefix=prefix), "sync.before[0].prefix")
     for name, bucket in NO_BUCKETS.items():
-        yield refused(79, f"bucket-{name}", rule("during", bucket=bucket), "sync.during[0].bucket")
-    for field in ("pattern", "commit_marker"):
-        for name, expression in NO_EXPRESSIONS.items():
-            yield refused(79, f"{field}-{name}", rule("after", **{field: expression}), f"sync.after[0].{field}")
-    for phase, direction in (("before", "UPLOAD"), ("during", "DOWNLOAD"), ("after", "DOWNLOAD")):
-        number = job_pb2.SyncDirection.Value(f"SYNC_DIRECTION_{direction}")
-        yield refused(79, f"{phase}-{direction}", rule(phase, direction=number), f"sync.{phase}[0].direction")
-    yield refused(79, "marker-before", rule(commit_marker="x"), "sync.before[0].commit_marker")
-    many = [job_pb2.SyncRule(bucket="bucket", prefix="a/", local_path="a")] * 33
-    yield refused(79, "33-rules", specification(sync=job_pb2.Sync(before=many)), "sync.before")
+        yield bad_job(79, f"bucket-{name}", rule("during", bucket=bucket), "sync.during[0].bucket")
+    for turn, field in enumerate(("pattern", "commit_marker")):
+        for name, expression in some(turn, NO_EXPRESSIONS).items():
+            yield bad_job(79, f"{field}-{name}", rule("after", **{field: expression}), f"sync.after[0].{field}")
+    for phase, word in (("before", "UPLOAD"), ("during", "DOWNLOAD"), ("after", "DOWNLOAD")):
+        wrong = rule(phase, direction=f"SYNC_DIRECTION_{word}")
+        yield bad_job(79, f"{phase}-{word}", wrong, f"sync.{phase}[0].direction")
 
 
 def _urls() -> Iterator[Case]:
     for reason, urls in (("WEBHOOK_TARGET_FORBIDDEN", FORBIDDEN), ("INVALID_FIELD", NO_URLS)):
         for name, url in urls.items():
-            endpoint = webhook_service_pb2.WebhookSpecification(url=url)
-            request = webhook_service_pb2.UpsertWebhooksRequest(items=[endpoint])
-            send = call("WebhookService.UpsertWebhooks", request)
-            why = "INVALID_FIELD" if name == "no-host" else reason
-            yield Case(row=84, name=name, send=send, reason=why, fields=("items[0].url",))
-            yield refused(84, f"job-{name}", specification(webhook=url), "webhook", reason=why)
+            yield bad(84, name, HOOKS, {"items": [{"url": url}]}, "items[0].url", reason=reason)
+        for name, url in some(1, urls).items():
+            yield bad_job(84, f"job-{name}", {"webhook": url}, "webhook", reason=reason)
 
+
+def _kelpie(**more: Any) -> Any:
+    return web("POST", "/jobs", {"command": "x", "container_group_id": "a", **more})
+
+
+def _copied(**fields: Any) -> dict[str, Any]:
+    return {"before": [{"bucket": "bucket", "prefix": "a", "local_path": "x", "direction": "download", **fields}]}
+
+
+UP = "items[0].specification.sync.before[0].local_path"
+TYPES = {"items": [{"url": "https://example.org/", "event_types": ["job.exploded"]}]}
+UNSUPPORTED = "FEATURE_UNSUPPORTED"
 
 CASES: list[Case] = [
     *_folders(),
+    bad_web(78, "kelpie", _kelpie(sync=_copied(local_path="../x")), UP),
     *_keys(),
-    taken(79, "without-its-slash", rule(prefix="data")),
-    refused(79, "queue-without-compression", specification(queue="plain", compression=True), "", reason="FEATURE_UNSUPPORTED"),
-    refused(79, "queue-without-sync", specification(queue="capped", sync=job_pb2.Sync(before=[job_pb2.SyncRule(bucket="bucket", prefix="a", local_path="a")])), "", reason="FEATURE_UNSUPPORTED"),
+    bad_job(79, "marker-before", rule(commit_marker="x"), "sync.before[0].commit_marker"),
+    bad_job(79, "33-rules", {"sync": {"before": rule()["sync"]["before"] * 33}}, "sync.before"),
+    good_job(79, "without-its-slash", rule(prefix="data")),
+    bad_job(
+        79, "queue-without-compression", {"queue": "plain", "compression": True}, "compression", reason=UNSUPPORTED
+    ),
+    bad_job(79, "queue-without-sync", {"queue": "capped", **rule()}, "sync", reason=UNSUPPORTED),
+    bad_web(79, "kelpie", _kelpie(sync=_copied(direction="sideways")), "sync.before[0].direction"),
     *_urls(),
-    Case(row=84, name="event-type", send=call("WebhookService.UpsertWebhooks", webhook_service_pb2.UpsertWebhooksRequest(items=[webhook_service_pb2.WebhookSpecification(url="https://example.org/", event_types=["job.exploded"])])), reason="INVALID_FIELD", fields=("items[0].event_types[0]",)),
-    Case(row=84, name="web-kelpie", send=web("POST", "/jobs", json={"command": "x", "container_group_id": "a", "webhook": "http://169.254.169.254/"}), reason="WEBHOOK_TARGET_FORBIDDEN", http=400),
-    Case(row=78, name="web-kelpie", send=web("POST", "/jobs", json={"command": "x", "container_group_id": "a", "sync": {"before": [{"bucket": "bucket", "prefix": "a", "local_path": "../x", "direction": "download"}]}}), reason="INVALID_FIELD", fields=("items[0].specification.sync.before[0].local_path",), http=400),
-    Case(row=79, name="web-kelpie-direction", send=web("POST", "/jobs", json={"command": "x", "container_group_id": "a", "sync": {"before": [{"bucket": "bucket", "prefix": "a", "local_path": "x", "direction": "sideways"}]}}), reason="INVALID_FIELD", fields=("sync.before[0].direction",), http=400),
-]  # fmt: skip
+    bad(84, "event-type", HOOKS, TYPES, "items[0].event_types[0]"),
+    bad_web(84, "kelpie", _kelpie(webhook="http://169.254.169.254/"), reason="WEBHOOK_TARGET_FORBIDDEN"),
+]

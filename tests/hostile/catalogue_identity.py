@@ -8,14 +8,34 @@ import json
 
 import grpc
 import grpc.aio
-from google.protobuf.duration_pb2 import Duration
 
-from tenure.controlplane.permissions import RULES
-from tenure.v1 import admin_service_pb2, event_service_pb2, job_pb2, job_service_pb2, webhook_service_pb2
-from tenure.v1 import worker_service_pb2 as pb
-from tests.hostile.catalogue import Case, call, web, with_metadata
-from tests.hostile.catalogue_transport import GOOD, METHODS, RETRIEVE, rpc_of
-from tests.hostile.scene import STANDING, Outcome, Scene, Send, outcome_of
+from tenure.controlplane.permissions import RULES, Role
+from tests.hostile.catalogue import (
+    BROWSE,
+    CONNECT,
+    CREATE,
+    EVENTS,
+    EXTEND,
+    FOLLOW,
+    HOOKS,
+    REPLAY,
+    RETRIEVE,
+    STOP,
+    TERMINATE,
+    WATCH,
+    Case,
+    bad,
+    bad_web,
+    call,
+    job,
+    web,
+)
+from tests.hostile.catalogue_transport import credentials
+from tests.hostile.outcome import Outcome, outcome_of
+from tests.hostile.scene import METHODS, NOBODY, STANDING, Scene, Send, Sent, raw_of
+
+UNKNOWN, FORBIDDEN = "CREDENTIALS_INVALID", "ROLE_NOT_ALLOWED"
+HIDDEN, NO_HOOK = "JOB_NOT_FOUND", "WEBHOOK_NOT_FOUND"
 
 
 def _jwt(header: dict[str, str]) -> str:
@@ -24,7 +44,7 @@ def _jwt(header: dict[str, str]) -> str:
     return ".".join([*encoded, ""])
 
 
-INVALID = {
+NO_TOKENS = {
     "empty": "",
     "no-scheme": "tnr_abc",
     "basic": "Basic YWRtaW46YWRtaW4=",
@@ -34,68 +54,56 @@ INVALID = {
     "sql": "Bearer ' OR 1=1 --",
     "huge": "Bearer " + "A" * 6000,
     "blanks": "Bearer    ",
-    "unsigned": "Bearer " + _jwt({"alg": "none"}),
-    "key-from-elsewhere": "Bearer " + _jwt({"alg": "RS256", "jku": "http://127.0.0.1:1/keys"}),
-    "its-own-hash": "Bearer " + "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "a-hash": "Bearer e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 }
-
-
-def _role_of(who: str) -> str:
-    return {"owner": "user"}.get(who, who)
+JWT = {
+    "unsigned": _jwt({"alg": "none"}),
+    "symmetric": _jwt({"alg": "HS256"}),
+    "key-from-elsewhere": _jwt({"alg": "RS256", "jku": "http://127.0.0.1:1/keys"}),
+}
+HELLO: Sent = {"hello": {"worker_id": "w", "incarnation": "i", "protocol_version": 1, "queues": ["still"]}}
+# Requests about a job, by the job's id.
+ABOUT_A_JOB: dict[str, str] = {
+    RETRIEVE: '{"id": "ID"}',
+    "JobService.ExplainJob": '{"id": "ID"}',
+    EXTEND: '{"items": [{"job_id": "ID", "requested_time": "60s"}]}',
+    TERMINATE: '{"items": [{"id": "ID"}]}',
+    WATCH: '{"ids": ["ID"]}',
+    FOLLOW: '{"job_id": "ID"}',
+}
 
 
 def _forbidden() -> list[Case]:
     """Every RPC with every role that may not call it; the bytes are looked at by nobody."""
     return [
-        Case(row=26, name=f"{who}-{rpc_of(method)}", send=call(rpc_of(method), b"\xff", who=who), reason="ROLE_NOT_ALLOWED")
-        for method in METHODS
-        for who in ("owner", "worker")
-        if _role_of(who) not in RULES[method.containing_service.full_name][method.name]
-    ]  # fmt: skip
+        Case(row=26, name=f"{who}-{rpc}", send=call(rpc, b"\xff", who=who), reason=FORBIDDEN)
+        for rpc, method in METHODS.items()
+        for who, role in (("owner", Role.USER), ("worker", Role.WORKER))
+        if role not in RULES[method.containing_service.full_name][method.name]
+    ]
 
 
-def hidden(rpc: str, request: object, missing: object) -> Send:
-    """A job of somebody else is answered to the byte as one that does not exist; the answer for the first is judged."""
+def hidden(rpc: str, request: str) -> Send:
+    """A job of somebody else is answered to the byte as one that does not exist."""
 
     async def send(scene: Scene) -> Outcome:
-        there = await scene.call(rpc, request.SerializeToString(), who="stranger")  # type: ignore[attr-defined]
-        nowhere = await scene.call(rpc, missing.SerializeToString(), who="stranger")  # type: ignore[attr-defined]
+        there = await scene.call(rpc, json.loads(request.replace("ID", STANDING)), who="stranger")
+        nowhere = await scene.call(rpc, json.loads(request.replace("ID", "nowhere")), who="stranger")
         assert there == nowhere, "it can be seen that the job exists"
         return there
 
     return send
 
 
-def _extend(job_id: str) -> job_service_pb2.ExtendJobsRequest:
-    item = job_service_pb2.ExtendJobsRequest.Item(job_id=job_id, requested_time=Duration(seconds=60))
-    return job_service_pb2.ExtendJobsRequest(items=[item])
-
-
-def _terminate(job_id: str) -> job_service_pb2.TerminateJobsRequest:
-    return job_service_pb2.TerminateJobsRequest(items=[job_service_pb2.TerminateJobsRequest.Item(id=job_id)])
-
-
-HIDDEN = {
-    "JobService.RetrieveJob": lambda job_id: job_service_pb2.RetrieveJobRequest(id=job_id),
-    "JobService.ExplainJob": lambda job_id: job_service_pb2.ExplainJobRequest(id=job_id),
-    "JobService.ExtendJobs": _extend,
-    "JobService.TerminateJobs": _terminate,
-    "JobService.WatchJobs": lambda job_id: job_service_pb2.WatchJobsRequest(ids=[job_id]),
-    "JobService.FollowLogs": lambda job_id: job_service_pb2.FollowLogsRequest(job_id=job_id),
-}
-
-
-def revoked_meanwhile(rpc: str, message: bytes, role: str) -> Send:
+def revoked_meanwhile(rpc: str, role: Role, sent: Sent) -> Send:
     """A stream whose token is revoked while it is open."""
 
     async def send(scene: Scene) -> Outcome:
-        _, secret = await scene.plane.tokens.create(role=role, subject=scene.fresh("gone"))  # type: ignore[arg-type]
+        row, secret = await scene.plane.tokens.create(role=role, subject=scene.fresh("gone"))
         stream = scene.open(rpc, (("authorization", f"Bearer {secret}"),))
-        await stream.write(message)
+        await stream.write(raw_of(rpc, sent))
         await stream.read()
-        rows = await scene.plane.store.list_tokens()
-        revoke = admin_service_pb2.RevokeTokenRequest(id=rows[-1].id)
-        await scene.ask("AdminService.RevokeToken", revoke, admin_service_pb2.RevokeTokenResponse, who="admin")
+        await scene.ask("AdminService.RevokeToken", {"id": row.id})
         try:
             async with asyncio.timeout(10):
                 while await stream.read() is not grpc.aio.EOF:
@@ -108,69 +116,53 @@ def revoked_meanwhile(rpc: str, message: bytes, role: str) -> Send:
 
 
 async def revoked_before(scene: Scene) -> Outcome:
-    row, secret = await scene.plane.tokens.create(role="user", subject=scene.fresh("gone"))  # type: ignore[arg-type]
+    """A token that was good a moment ago."""
+    row, secret = await scene.plane.tokens.create(role=Role.USER, subject=scene.fresh("gone"))
     given = (("authorization", f"Bearer {secret}"),)
-    assert (await scene.call("JobService.BrowseJobs", b"", who="nobody", extra=given)).code == "OK"
-    await scene.plane.tokens.revoke(row.id)
-    return await scene.call("JobService.BrowseJobs", b"", who="nobody", extra=given)
+    assert (await scene.call(BROWSE, b"", who=NOBODY, extra=given)).code == "OK"
+    await scene.ask("AdminService.RevokeToken", {"id": row.id})
+    return await scene.call(BROWSE, b"", who=NOBODY, extra=given)
 
 
-def _created(**changes: str) -> job_service_pb2.CreateJobsRequest:
-    request = job_service_pb2.CreateJobsRequest(**changes)
-    request.items.add(specification=job_pb2.JobSpecification(command="true", queue="still"))
-    return request
+def _unknown(row: int, name: str, send: Send) -> Case:
+    return Case(row=row, name=name, send=send, reason=UNKNOWN)
 
 
-HELLO = pb.ConnectRequest(hello=pb.Hello(worker_id="w", incarnation="i", protocol_version=1, queues=["still"]))
+KELPIE_KEY = [("x-kelpie-key", "k")]
+LATIN_KEY = [("x-kelpie-key", "\xe9\xff".encode("latin-1"))]
+URL = "https://example.org/"
 
 CASES: list[Case] = [
     *(
-        Case(row=21, name=f"none-{rpc_of(method)}", send=call(rpc_of(method), b"", who="nobody"), reason="CREDENTIALS_MISSING")
-        for method in METHODS
+        Case(row=21, name=f"none-{rpc}", send=call(rpc, b"", who=NOBODY), reason="CREDENTIALS_MISSING")
+        for rpc in METHODS
     ),
-    *(
-        Case(row=21, name=name, send=with_metadata(RETRIEVE, GOOD, ("authorization", value)), reason="CREDENTIALS_INVALID")
-        for name, value in INVALID.items()
-    ),
-    Case(row=21, name="garbage-on-a-stream", send=call("WorkerService.Connect", HELLO, who="garbage"), reason="CREDENTIALS_INVALID"),
-    Case(row=21, name="web-none", send=web("GET", "/v1/jobs", who="nobody"), reason="CREDENTIALS_MISSING", http=401),
-    Case(row=21, name="web-garbage", send=web("GET", "/v1/jobs", who="garbage"), reason="CREDENTIALS_INVALID", http=401),
-    Case(row=21, name="web-ucloud", send=web("GET", "/api/jobs/browse", who="garbage"), reason="CREDENTIALS_INVALID", http=401),
-    Case(row=21, name="web-kelpie", send=web("GET", "/jobs", who="nobody", headers=[("x-kelpie-key", "k")]), reason="CREDENTIALS_INVALID", http=401),
-    Case(row=21, name="web-two", send=web("GET", "/v1/jobs", headers=[("authorization", "Bearer x")]), reason="CREDENTIALS_AMBIGUOUS", http=401),
-    Case(row=21, name="web-latin", send=web("GET", "/jobs", who="nobody", headers=[("x-kelpie-key", "\xe9\xff")]), reason="CREDENTIALS_INVALID", http=401),
-    Case(row=22, name="revoked", send=revoked_before, reason="CREDENTIALS_INVALID"),
-    Case(row=24, name="watch", send=revoked_meanwhile("JobService.WatchJobs", b"", "user"), reason="CREDENTIALS_INVALID"),
-    Case(row=24, name="worker", send=revoked_meanwhile("WorkerService.Connect", HELLO.SerializeToString(), "worker"), reason="CREDENTIALS_INVALID"),
-    Case(
-        row=24,
-        name="log",
-        send=revoked_meanwhile("EventService.ReadEvents", event_service_pb2.ReadEventsRequest(follow=True).SerializeToString(), "admin"),
-        reason="CREDENTIALS_INVALID",
-    ),
-    *(
-        Case(row=25, name=rpc.partition(".")[2], send=hidden(rpc, make(STANDING), make("nowhere")), reason="JOB_NOT_FOUND")
-        for rpc, make in HIDDEN.items()
-    ),
-    Case(row=25, name="operator-finds-none", send=call("AdminService.StopJobs", admin_service_pb2.StopJobsRequest(ids=["nowhere"], reason="x"), who="admin"), reason="JOB_NOT_FOUND", fields=("ids[0]",)),
-    Case(row=25, name="webhook", send=call("WebhookService.RotateWebhookSecret", webhook_service_pb2.RotateWebhookSecretRequest(id="nowhere")), reason="WEBHOOK_NOT_FOUND"),
-    Case(row=25, name="webhooks", send=call("WebhookService.DeleteWebhooks", webhook_service_pb2.DeleteWebhooksRequest(ids=["nowhere"])), reason="WEBHOOK_NOT_FOUND", fields=("ids[0]",)),
-    Case(row=25, name="deliveries", send=call("WebhookService.BrowseDeliveries", webhook_service_pb2.BrowseDeliveriesRequest(webhook_id="nowhere")), reason="WEBHOOK_NOT_FOUND"),
-    Case(row=25, name="replay", send=call("WebhookService.ReplayDeliveries", webhook_service_pb2.ReplayDeliveriesRequest(webhook_id="nowhere")), reason="WEBHOOK_NOT_FOUND"),
-    Case(row=25, name="token", send=call("AdminService.RevokeToken", admin_service_pb2.RevokeTokenRequest(id="nowhere"), who="admin"), reason="INVALID_FIELD", fields=("id",)),
-    Case(row=25, name="web", send=web("GET", f"/v1/jobs/{STANDING}", who="stranger"), reason="JOB_NOT_FOUND", http=404),
-    Case(row=25, name="web-ucloud", send=web("GET", f"/api/jobs/retrieve?id={STANDING}", who="stranger"), reason="JOB_NOT_FOUND", http=404),
-    Case(row=25, name="web-kelpie", send=web("GET", f"/jobs/{STANDING}", who="stranger"), reason="JOB_NOT_FOUND", http=404),
+    *(_unknown(21, name, credentials(value)) for name, value in NO_TOKENS.items()),
+    _unknown(21, "garbage-on-a-stream", call(CONNECT, HELLO, who="garbage")),
+    bad_web(21, "none", web("GET", "/v1/jobs", who=NOBODY), reason="CREDENTIALS_MISSING", http=401),
+    bad_web(21, "garbage", web("GET", "/v1/jobs", who="garbage"), reason=UNKNOWN, http=401),
+    bad_web(21, "ucloud", web("GET", "/api/jobs/browse", who="garbage"), reason=UNKNOWN, http=401),
+    bad_web(21, "kelpie", web("GET", "/jobs", who=NOBODY, headers=KELPIE_KEY), reason=UNKNOWN, http=401),
+    bad_web(21, "latin", web("GET", "/jobs", who=NOBODY, headers=LATIN_KEY), reason=UNKNOWN, http=401),
+    _unknown(22, "revoked", revoked_before),
+    *(_unknown(23, name, credentials("Bearer " + token)) for name, token in JWT.items()),
+    _unknown(24, "watch", revoked_meanwhile(WATCH, Role.USER, b"")),
+    _unknown(24, "worker", revoked_meanwhile(CONNECT, Role.WORKER, HELLO)),
+    _unknown(24, "log", revoked_meanwhile(EVENTS, Role.ADMIN, {"follow": True})),
+    *(Case(row=25, name=rpc, send=hidden(rpc, request), reason=HIDDEN) for rpc, request in ABOUT_A_JOB.items()),
+    bad(25, "operator", STOP, {"ids": ["nowhere"], "reason": "x"}, "ids[0]", reason=HIDDEN),
+    bad(25, "webhook", "WebhookService.RotateWebhookSecret", {"id": "nowhere"}, "id", reason=NO_HOOK),
+    bad(25, "webhooks", "WebhookService.DeleteWebhooks", {"ids": ["nowhere"]}, "ids[0]", reason=NO_HOOK),
+    bad(25, "deliveries", "WebhookService.BrowseDeliveries", {"webhook_id": "a"}, "webhook_id", reason=NO_HOOK),
+    bad(25, "replay", REPLAY, {"webhook_id": "nowhere"}, "webhook_id", reason=NO_HOOK),
+    bad(25, "token", "AdminService.RevokeToken", {"id": "nowhere"}, "id"),
+    bad_web(25, "native", web("GET", f"/v1/jobs/{STANDING}", who="stranger"), reason=HIDDEN, http=404),
+    bad_web(25, "ucloud", web("GET", f"/api/jobs/retrieve?id={STANDING}", who="stranger"), reason=HIDDEN, http=404),
+    bad_web(25, "kelpie", web("GET", f"/jobs/{STANDING}", who="stranger"), reason=HIDDEN, http=404),
     *_forbidden(),
-    Case(row=26, name="web", send=web("GET", "/v1/store"), reason="ROLE_NOT_ALLOWED", http=403),
-    Case(row=26, name="web-worker", send=web("POST", "/v1/jobs", json={}, who="worker"), reason="ROLE_NOT_ALLOWED", http=403),
-    Case(row=27, name="project-of-others", send=call("JobService.CreateJobs", _created(project="theirs")), reason="ROLE_NOT_ALLOWED", fields=("project",)),
-    Case(
-        row=27,
-        name="webhook-for-others",
-        send=call("WebhookService.UpsertWebhooks", webhook_service_pb2.UpsertWebhooksRequest(project="theirs", items=[webhook_service_pb2.WebhookSpecification(url="https://example.org/")])),
-        reason="ROLE_NOT_ALLOWED",
-        fields=("project",),
-    ),
-    Case(row=27, name="queues-for-a-user", send=call("AdminService.CreateToken", admin_service_pb2.CreateTokenRequest(role=admin_service_pb2.ROLE_USER, subject="a", queues=["b"]), who="admin"), reason="INVALID_FIELD", fields=("queues",)),
-]  # fmt: skip
+    bad_web(26, "user", web("GET", "/v1/store"), reason=FORBIDDEN, http=403),
+    bad_web(26, "worker", web("POST", "/v1/jobs", {}, who="worker"), reason=FORBIDDEN, http=403),
+    bad(27, "project-of-others", CREATE, job() | {"project": "theirs"}, "project", reason=FORBIDDEN),
+    bad(27, "webhook-for-others", HOOKS, {"project": "theirs", "items": [{"url": URL}]}, "project", reason=FORBIDDEN),
+    bad(27, "user-with-queues", "AdminService.CreateToken", {"role": 1, "subject": "a", "queues": ["b"]}, "queues"),
+]

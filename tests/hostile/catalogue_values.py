@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from tests.proof.sizes import FULL
+
+V = TypeVar("V")
 
 MAX_INT32, MIN_INT32 = 2**31 - 1, -(2**31)
 MAX_INT64, MIN_INT64 = 2**63 - 1, -(2**63)
+NAN, INFINITY = float("nan"), float("inf")
 # What an enum of ours never has.
 NO_NUMBER = 99
 
@@ -33,6 +43,17 @@ NO_IDS: dict[str, str] = {
     "format": "%s%n",
 }
 
+# What people do not see, or see turned round, in names that are for people.
+NO_PRINT: dict[str, str] = {
+    "newline": "a\nb",
+    "nul": "a\0b",
+    "escape": "\x1b[31mred",
+    "right-to-left": "a\N{RIGHT-TO-LEFT OVERRIDE}b",
+    "isolate": "\N{FIRST STRONG ISOLATE}",
+    "zero-width": "\N{ZERO WIDTH SPACE}",
+    "tag": "\U000e0041",
+}
+
 # Spans that no field takes.
 NO_SPANS: dict[str, Duration] = {
     "negative": Duration(seconds=-1),
@@ -57,4 +78,26 @@ NO_INSTANTS: dict[str, Timestamp] = {
     "smallest": Timestamp(seconds=MIN_INT64, nanos=MIN_INT32),
 }
 
-NAN, INFINITY = float("nan"), float("inf")
+
+def some(turn: int, values: Mapping[str, V]) -> dict[str, V]:
+    """A third of the values, for every turn another; all of them in the first one, and where all proofs are done whole.
+
+    Each field refuses by the same rule; what is looked at is that each has one.
+    """
+    whole = FULL or turn == 0
+    return {name: value for place, (name, value) in enumerate(values.items()) if whole or (place + turn) % 3 == 0}
+
+
+def put(message: Message, path: str, value: Message) -> Message:
+    """Set a field by its path, as `items[0].requested_time`; messages on the way are made. Returns the message."""
+    target: Message = message
+    *parents, last = re.findall(r"(\w+)(?:\[(\d+)\])?", path)
+    for name, index in parents:
+        child = getattr(target, name)
+        if index:
+            while len(child) <= int(index):
+                child.add()
+            child = child[int(index)]
+        target = child
+    getattr(target, last[0]).CopyFrom(value)
+    return message

@@ -327,10 +327,10 @@ async def endless_continuation(attacker: Attacker) -> None:
 
 
 async def gzip_bomb(attacker: Attacker) -> None:
-    """Messages of a megabyte that become a gigabyte."""
+    """Messages of a hundred kilobytes that become a hundred megabytes."""
     packer = zlib.compressobj(9, wbits=31)
     zeros = bytes(1 << 20)
-    packed = b"".join([packer.compress(zeros) for _ in range(1024)]) + packer.flush()
+    packed = b"".join([packer.compress(zeros) for _ in range(100)]) + packer.flush()
 
     async def send(connection: Connection) -> None:
         for _ in range(attacker.plan.times):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from tests.hostile.catalogue import CODES, Case
-from tests.hostile.scene import Outcome
+from tests.hostile.outcome import Outcome
 
 HTTP_OF_CODES = {
     "INVALID_ARGUMENT": 400,
@@ -46,15 +46,16 @@ def found_wrong(case: Case, outcome: Outcome, *, written: int, well: bool) -> li
     """
     return [
         *_not_as_expected(case, outcome),
-        *harm(outcome),
+        *harm(outcome, below=case.below),
         *(["it was written down"] if written and not case.writes else []),
         *([] if well else ["the next good call does not work"]),
     ]
 
 
-def harm(outcome: Outcome) -> Iterator[str]:
-    """What no answer may be, whatever was asked."""
-    if outcome.code in ("UNKNOWN", "INTERNAL") or outcome.reason == "INTERNAL" or outcome.http >= 500:
+def harm(outcome: Outcome, *, below: bool = False) -> Iterator[str]:
+    """What no answer may be, whatever was asked; `below`: it is that of gRPC's own transport."""
+    broken = outcome.code in ("UNKNOWN", "INTERNAL") and not below
+    if broken or outcome.reason == "INTERNAL" or outcome.http >= 500:
         yield f"it is answered {outcome.code} {outcome.reason} {outcome.http or ''}"
     if (inside := INSIDES.search(outcome.said)) is not None:
         yield f"it tells of the inside: {inside[0]!r} in {outcome.said!r}"

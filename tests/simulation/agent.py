@@ -218,6 +218,7 @@ class Agent:
                 worker_id=self.worker_id,
                 incarnation=self.incarnation,
                 message=message,
+                clock_ns=self.process.monotonic_ns(),
             )
         )
 

@@ -49,7 +49,7 @@ class Context:
         self._reading: asyncio.Future[None] | None = None
         self._gone = False
         self._callbacks: list[Callable[[Any], None]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[End] | None = None
         self._unary = False
         # For the record of a worker's stream; known once Hello was read.
         self._tapped = connection.method == CONNECT
@@ -62,8 +62,10 @@ class Context:
         connection = self._connection
         handler = self._server.services.host.service(Details(connection.method, connection.metadata))
         self._unary = handler.stream_unary is not None
-        work = self._answer(handler.stream_unary if self._unary else handler.stream_stream)
+        run: Any = handler.stream_unary if self._unary else handler.stream_stream
+        work = self._answer(run)
         self._task = self._server.process.create_task(work, name=connection.method)
+        self._task.add_done_callback(self._over)
         self._server.calls[self] = None
         if connection.deadline_ns is not None:
             self._server.process.at_virtual(connection.deadline_ns, self._late)
@@ -89,24 +91,31 @@ class Context:
         if self._reading is not None and not self._reading.done():
             self._reading.set_result(None)
 
-    async def _answer(self, run: Callable[[object, Context], Any]) -> None:
-        end = End(code="CANCELLED", text="the call was cancelled")
+    async def _answer(self, run: Callable[[object, Context], Any]) -> End:
         try:
             raw = await run(None, self)
-            if self._unary:
-                self._server.answered(self._connection, raw)
-                self._connection.down.put(Piece(raw))
-            end = End()
         except Aborted as aborted:
-            end = aborted.end
-            self._server.answered(self._connection, end)
-        finally:
-            if not self._gone:
-                self._connection.down.put(end)
-                self._connection.hang_up(client=False)
-            self._server.calls.pop(self, None)
-            for callback in self._callbacks:
-                callback(self)
+            self._server.answered(self._connection, aborted.end)
+            return aborted.end
+        if self._unary:
+            self._server.answered(self._connection, raw)
+            self._connection.down.put(Piece(raw))
+        return End()
+
+    def _over(self, task: asyncio.Task[End]) -> None:
+        if task.cancelled():
+            end = End(code="CANCELLED", text="the call was cancelled")
+        elif (error := task.exception()) is not None:
+            self._server.process.errors.append(f"{self._connection.method} broke: {error!r}")
+            end = End(code="UNKNOWN")
+        else:
+            end = task.result()
+        if not self._gone:
+            self._connection.down.put(end)
+            self._connection.hang_up(client=False)
+        self._server.calls.pop(self, None)
+        for callback in self._callbacks:
+            callback(self)
 
     # Of the pipeline.
 
@@ -178,5 +187,6 @@ class Context:
                 worker_id=self.worker_id,
                 incarnation=self.incarnation,
                 message=message,
+                clock_ns=self._server.process.monotonic_ns(),
             )
         )

@@ -1,7 +1,6 @@
 """The checker: everything that must hold of what happened in a world, whatever happened to it.
 
-`check(history)` names every promise that was broken, with a sentence. It knows no world: a history that was made by hand
-will do, and `test_invariants.py` makes one that is wrong for each invariant, because a checker that cannot fail proves
+`check(history)` names every promise that was broken, with a sentence. It knows no world: a history made by hand will do, and `test_invariants.py` makes one that is wrong for each invariant, because a checker that cannot fail proves
 nothing. What is judged while a world runs is in `invariants_state`.
 """
 
@@ -23,7 +22,7 @@ from tests.simulation import (
 from tests.simulation.history import History
 from tests.simulation.invariants_case import Case
 from tests.simulation.invariants_log import RULES
-from tests.simulation.invariants_state import NAME as STATE
+from tests.simulation.invariants_state import STATE as STATE
 from tests.simulation.invariants_state import StateJudge as StateJudge
 from tests.simulation.invariants_story import Violation as Violation
 

@@ -185,7 +185,7 @@ def _shown(case: Case, call: Call, shown: Any) -> Iterator[str]:
         yield f"{_told(call)}: version {shown.version} of job {shown.id} was shown, which was old before the call"
     phase = value_at(job.phases, position)
     if phase is None or shown.status.state not in _SHOWN[phase]:
-        yield f"{_told(call)}: job {shown.id} is shown as {shown.status.state} at version {shown.version}, it is {phase}"
+        yield f"{_told(call)}: version {shown.version} of job {shown.id} is shown as {shown.status.state}, it is {phase}"
     if micros(shown.status.granted_extension) != value_at(job.granted, position):
         yield f"{_told(call)}: the extensions of job {shown.id} are shown as {shown.status.granted_extension}"
     if phase is not FINAL:

@@ -28,7 +28,7 @@ from tests.simulation.history import (
     Span,
 )
 from tests.simulation.invariants_log import RULES
-from tests.simulation.invariants_story import JobStory, Story, Tenure
+from tests.simulation.invariants_story import Story, Tenure
 
 SECOND_NS = 1_000_000_000
 HELD = worker_service_pb2.LEASE_STATE_HELD
@@ -287,4 +287,3 @@ def sum_of(spans: list[Span], begin_ns: int, end_ns: int) -> int:
         until = end_ns if span.end_ns is None else min(end_ns, span.end_ns)
         total += max(0, until - max(begin_ns, span.begin_ns))
     return total
-

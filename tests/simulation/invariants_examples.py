@@ -40,6 +40,7 @@ from tests.simulation.history import (
 
 WALL_US = 1_700_000_000_000_000
 NS = 1_000_000_000
+CreatedItem = job_service_pb2.CreateJobsResponse.Item
 LEASE_S = 20
 ALLOCATION_S = 600
 HELD, LOST = pb.LEASE_STATE_HELD, pb.LEASE_STATE_LOST
@@ -194,9 +195,7 @@ class Example:
         )
         return self.position
 
-    def call(
-        self, at_s: float, rpc: str, request: Message, answer: Message | Refusal | None, **changes: Any
-    ) -> Call:
+    def call(self, at_s: float, rpc: str, request: Message, answer: Message | Refusal | None, **changes: Any) -> Call:
         """One call of client-0, answered at once with what is durable now."""
         fields: dict[str, Any] = {
             "operation": len(self.history.calls),
@@ -248,11 +247,15 @@ class Example:
 
     def beats(self, at_s: float, count: int, lease_id: str = LEASE, stream: int = 0) -> None:
         """A beat, and its answer."""
-        self.up(at_s, pb.ConnectRequest(heartbeat=pb.Heartbeat(beats=[pb.Beat(lease_id=lease_id, count=count)])), stream)
+        self.up(
+            at_s, pb.ConnectRequest(heartbeat=pb.Heartbeat(beats=[pb.Beat(lease_id=lease_id, count=count)])), stream
+        )
         item = pb.HeartbeatAck.Item(lease_id=lease_id, state=HELD)
         self.down(at_s + 0.01, pb.ConnectResponse(heartbeat_ack=pb.HeartbeatAck(items=[item])), stream)
 
-    def hello(self, at_s: float, *leases: str, stream: int = 0, keep: bool = True, incarnation: str = "a") -> pb.Welcome:
+    def hello(
+        self, at_s: float, *leases: str, stream: int = 0, keep: bool = True, incarnation: str = "a"
+    ) -> pb.Welcome:
         """A worker introduces itself and is welcomed; what it names is kept, or not."""
         names = {"incarnation": incarnation}
         held = [pb.HeldLease(lease_id=one, job_id=JOB, attempt=1) for one in leases]
@@ -286,9 +289,7 @@ class Example:
         item = pb.AcceptAck.Item(lease_id=lease_id, state=state)
         self.down(at_s + 0.01, pb.ConnectResponse(accept_ack=pb.AcceptAck(items=[item])))
 
-    def report(
-        self, at_s: float, kind: str, lease_id: str = LEASE, count: int = 0, stream: int = 0
-    ) -> pb.Report.Item:
+    def report(self, at_s: float, kind: str, lease_id: str = LEASE, count: int = 0, stream: int = 0) -> pb.Report.Item:
         """The worker reports something."""
         item = pb.Report.Item(lease_id=lease_id, last_beat=pb.FinalBeat(count=count))
         getattr(item, kind).SetInParent()
@@ -391,9 +392,7 @@ class Example:
             for event in self.history.log[commit.first - 1 : commit.last]:
                 name = event.stream if event.version == 1 else ""
                 ask: Any = event
-                data = codec.encode(
-                    ask, stream=name, request_id=event.request_id, request_digest=event.request_digest
-                )
+                data = codec.encode(ask, stream=name, request_id=event.request_id, request_digest=event.request_digest)
                 number = first.setdefault(event.stream, event.position)
                 links.append((event.position, number, event.version, event.time_us, data))
             value = chain.advance(value, links)
@@ -407,11 +406,15 @@ class Example:
 def create(example: Example, at_s: float = 1, request_id: str = "create-1", job_id: str = JOB, **changes: Any) -> Call:
     """A job is created, and its creation acknowledged."""
     example.write(at_s, created(**changes), stream=f"job/{job_id}", request_id=request_id, actor="client-0")
-    answer = job_service_pb2.CreateJobsResponse(responses=[{"id": job_id}], resume_token=token(example.position))
+    answer = job_service_pb2.CreateJobsResponse(
+        responses=[CreatedItem(id=job_id)], resume_token=token(example.position)
+    )
     return example.call(at_s, "CreateJobs", job_service_pb2.CreateJobsRequest(request_id=request_id), answer)
 
 
-def extend(example: Example, at_s: float, deadline_s: float | None, seconds: int = 60, request_id: str = "extend-1") -> Call:
+def extend(
+    example: Example, at_s: float, deadline_s: float | None, seconds: int = 60, request_id: str = "extend-1"
+) -> Call:
     """A job is extended; the answer names the deadline."""
     event = e.JobExtended(requested_us=seconds * 1_000_000)
     example.write(at_s, event, request_id=request_id, actor="client-0")
@@ -441,8 +444,10 @@ def retrieve(example: Example, at_s: float, version: int, state: str, *updates: 
 
 def terminate(example: Example, at_s: float, request_id: str = "end-1", **changes: Any) -> Call:
     """An acknowledged cancellation (whose event somebody has written)."""
-    request = job_service_pb2.TerminateJobsRequest(items=[{"id": JOB}], request_id=request_id)
-    return example.call(at_s, "TerminateJobs", request, job_service_pb2.TerminateJobsResponse(responses=[{}]), **changes)
+    request = job_service_pb2.TerminateJobsRequest(
+        items=[job_service_pb2.TerminateJobsRequest.Item(id=JOB)], request_id=request_id
+    )
+    return example.call(at_s, "TerminateJobs", request, job_service_pb2.TerminateJobsResponse(), **changes)
 
 
 def take(example: Example, at_s: float = 2) -> None:

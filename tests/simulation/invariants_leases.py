@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tenure.domain import events as e
-from tests.simulation.history import Beat, Committing
+from tests.simulation.history import Committing
 from tests.simulation.invariants_case import SECOND_NS, Case, sum_of
 from tests.simulation.invariants_story import Tenure, value_at
 
@@ -68,7 +68,7 @@ def _expiries(case: Case) -> list[Expiry]:
     if found is None:
         ended = (tenure for tenure in case.story.tenures.values() if isinstance(tenure.end, e.LeaseExpired))
         found = case.cache["expiries"] = [Expiry(case, one) for one in ended if not _given_up(case, one)]
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _given_up(case: Case, tenure: Tenure) -> bool:
@@ -111,7 +111,7 @@ def lost_is_noticed(case: Case) -> Iterator[str]:
         troubled_ns = sum_of(case.disk_trouble, begin_ns, end_ns) + sum_of(stood, begin_ns, end_ns)
         allowed_ns = one.least_ns + one.length_ns * (1 + len(stood)) + 2 * troubled_ns + SLACK_NS
         if one.silent_ns > allowed_ns:
-            yield f"{one.tenure} expired {one.silent_ns / 1e9:g} s after it was heard of; {allowed_ns / 1e9:g} s allowed"
+            yield f"{one.tenure} expired {one.silent_ns / 1e9:g} s after it was heard of, of {allowed_ns / 1e9:g} s"
 
 
 def masses_are_held(case: Case) -> Iterator[str]:
@@ -138,7 +138,9 @@ def late_sweeps_are_held(case: Case) -> Iterator[str]:
     """A server that stood still for more than a quarter of a lease after the lease had run out ends none before it has
     given all of them their length again (1.4)."""
     for one in _expiries(case):
-        done = [pause for pause in one.boot.pauses if pause.end_ns is not None and pause.end_ns <= one.commit.durable_ns]
+        done = [
+            pause for pause in one.boot.pauses if pause.end_ns is not None and pause.end_ns <= one.commit.durable_ns
+        ]
         if not done or done[-1].end_ns is None:
             continue
         resumed_ns = one.server_ns(done[-1].end_ns)
@@ -186,7 +188,7 @@ def paused_gives_nothing(case: Case) -> Iterator[str]:
 
 
 def ended_jobs_are_not_given_out(case: Case) -> Iterator[str]:
-    """Once a lease is over, no assignment of it is sent any more: a job cancelled in the queue never starts (1.9/10)."""
+    """Once a lease is over, no assignment of it is sent: a job cancelled in the queue never starts (1.9/10)."""
     for sent in case.history.sent:
         tenure = case.story.tenures.get(sent.lease_id)
         if tenure is not None and tenure.ended and case.told_ns(tenure.ended) < sent.at_ns:

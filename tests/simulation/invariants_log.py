@@ -213,7 +213,9 @@ def no_duplicates(story: Story, job: JobStory, event: e.RecordedEvent) -> str | 
     if job.origin.allow_duplicate:
         return None
     twin = next(iter(story.live_twins(job.origin)), None)
-    return f"job {twin.id} is equal and has not ended" if twin is not None and are_twins(twin.origin, job.origin) else None
+    return (
+        f"job {twin.id} is equal and has not ended" if twin is not None and are_twins(twin.origin, job.origin) else None
+    )
 
 
 _ALWAYS: tuple[Rule, ...] = (events_are_legal, times_are_in_order, nothing_after_the_deadline)

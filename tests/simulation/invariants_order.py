@@ -1,4 +1,4 @@
-"""Whether the answers that clients got have an order: a small, complete search for each job, without a look at the log."""
+"""Whether the answers that clients got have an order: a complete search for each job, without a look at the log."""
 
 from __future__ import annotations
 
@@ -52,7 +52,13 @@ def _wish(calls: list[Call]) -> _Wish | None:
             return None
         answer: Any = done.answer
         ending = answer.job.status.state not in (job_pb2.JOB_STATE_IN_QUEUE, job_pb2.JOB_STATE_RUNNING)
-        return done.sent_ns, done.answered_ns, "ended" if ending else "live", micros(answer.job.status.granted_extension), True
+        return (
+            done.sent_ns,
+            done.answered_ns,
+            "ended" if ending else "live",
+            micros(answer.job.status.granted_extension),
+            True,
+        )
     if first.rpc == "TerminateJobs":
         return (sent, done.answered_ns, "end", 0, True) if done is not None else None
     amount = micros(request.items[0].requested_time)
@@ -78,9 +84,7 @@ def _ordered(wishes: list[_Wish]) -> bool:
         if (done, ended) in dead:
             return False
         # Whatever is next was sent before the first answer among those that are still to come.
-        horizon = min(
-            (w[1] for i, w in enumerate(wishes) if not done >> i & 1 and w[1] is not None), default=None
-        )
+        horizon = min((w[1] for i, w in enumerate(wishes) if not done >> i & 1 and w[1] is not None), default=None)
         for index, (sent, _, what, value, _sure) in enumerate(wishes):
             if done >> index & 1 or (horizon is not None and sent > horizon):
                 continue

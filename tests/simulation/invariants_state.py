@@ -14,7 +14,7 @@ from tenure.domain.job import Job, create, evolve
 from tenure.domain.states import Phase
 from tests.simulation.invariants_story import Violation
 
-NAME = "state-is-the-fold"
+STATE = "state-is-the-fold"
 
 
 class StateJudge:
@@ -106,4 +106,4 @@ class StateJudge:
 
     def _note(self, sentence: str) -> None:
         if len(self.violations) < 20:
-            self.violations.append(Violation(NAME, sentence))
+            self.violations.append(Violation(STATE, sentence))

@@ -1,8 +1,8 @@
 """The log read a second time, by other eyes: what each job, attempt and queue went through.
 
 This is not the product's fold and shares nothing with it: a bug in that one (or one planted there) must not blind its
-judge. It is read once for each history, tells every event to the rules of `invariants_log` on the way, and does not stop
-at an event that is against them.
+judge. It is read once for each history, tells every event to the rules of `invariants_log` on the way, and does not
+stop at an event that is against them.
 """
 
 from __future__ import annotations

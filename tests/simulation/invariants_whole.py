@@ -65,7 +65,11 @@ def secrets_stay_out(case: Case) -> Iterator[str]:
         return
     _hashes(case)
     answers = (call.answer or call.unsent_answer for call in case.history.calls)
-    said = [answer.message.encode() if isinstance(answer, Refusal) else answer.SerializeToString() for answer in answers if answer]
+    said = [
+        answer.message.encode() if isinstance(answer, Refusal) else answer.SerializeToString()
+        for answer in answers
+        if answer
+    ]
     text = b"\0".join([*case.cache["stored"], *said])
     for secret in case.history.secrets:
         if secret.encode() in text:

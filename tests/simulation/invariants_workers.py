@@ -97,7 +97,7 @@ def no_write_after_the_fence(case: Case) -> Iterator[str]:
             stood = agent is not None and any(span.overlaps(since_ns, write.ended_ns) for span in agent.pauses)
             took_ns = round((write.ended_ns - since_ns) * rate)
             if not stood and took_ns > fence_ns + ROUNDING_NS:
-                yield f"{_named(run)} wrote {write.key} {took_ns / 1e9:g} s after its last beat, of {fence_ns / 1e9:g} s"
+                yield f"{_named(run)} wrote {write.key} {took_ns / 1e9:g} s after a beat, of {fence_ns / 1e9:g} s"
 
 
 def no_write_of_a_lost_attempt(case: Case) -> Iterator[str]:
@@ -180,9 +180,9 @@ def hello_names_what_runs(case: Case) -> Iterator[str]:
             for run in case.history.executions:
                 if run.incarnation != stream.incarnation or run.worker_id != stream.worker_id:
                     continue
-                if run.started_ns < said.at_ns and (run.ended_ns is None or run.ended_ns > said.at_ns):
-                    if run.lease_id not in named:
-                        yield f"{_named(run)} runs, and the Hello of {stream.worker_id} does not name its lease"
+                runs = run.started_ns < said.at_ns and (run.ended_ns is None or run.ended_ns > said.at_ns)
+                if runs and run.lease_id not in named:
+                    yield f"{_named(run)} runs, and the Hello of {stream.worker_id} does not name its lease"
 
 
 def live_leases_are_kept(case: Case) -> Iterator[str]:
@@ -317,8 +317,8 @@ def cancels_are_told(case: Case) -> Iterator[str]:
             if any(said.at_ns > welcome.at_ns + SECOND_NS for said in later) and not any(
                 item.lease_id == verdict.lease_id and item.reason in (CANCEL, REVOKED)
                 for said in later
-                for item in _message(said).stop.items
                 if said.end == "server-sent"
+                for item in _message(said).stop.items
             ):
                 yield f"{stream.worker_id} was not told on connecting that {tenure} is being cancelled"
 

@@ -84,6 +84,7 @@ class Server:
             epoch=world.medium.head.epoch,
             position=world.medium.head.position,
             rate=machine.rate,
+            server_ns=self.process.monotonic_ns(),
         )
         world.history.boots.append(self.boot)
         self.process.call_soon(self._begin)
@@ -162,6 +163,7 @@ class Server:
 
     def accept(self, connection: Connection) -> None:
         """See `network.Listener`."""
+        self.world.arrived(connection, self)
         context = Context(self, connection)
         connection.server_end = connection.up.receiver = context
         context.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ class Wishes:
                 for _ in range(together):
                     group.create_task(self._one(group)(), name="wish")
 
-    def _one(self, group: asyncio.TaskGroup) -> Callable[[], Awaitable[None]]:  # type: ignore[override]
+    def _one(self, group: asyncio.TaskGroup) -> Callable[[], Coroutine[Any, Any, None]]:
         """The next wish."""
         pick = self._random.random()
         jobs = self._known()
@@ -162,6 +162,11 @@ class Wishes:
         request = queue_service_pb2.PauseQueuesRequest(items=items, request_id=self._request_id())
         answer = await self._caller.wish("PauseQueues", request)
         return answer is not None and not isinstance(answer, Refusal)
+
+    async def explain(self, job_ids: list[str]) -> None:
+        """Ask why jobs wait."""
+        for job_id in job_ids:
+            await self._caller.wish("ExplainJob", job_service_pb2.ExplainJobRequest(id=job_id), tries=5)
 
     async def _stop(self) -> None:
         request = admin_service_pb2.StopJobsRequest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -165,8 +166,8 @@ def test_everything_has_its_turn() -> None:
 
 
 def test_a_column_that_cannot_be_is_no_commit() -> None:
-    links = [(1, 1, 1, "noon", b"data")]
-    found = read_on(Scrubbed(), [(1, chain.START)], links)  # type: ignore[list-item]
+    links: list[Any] = [(1, 1, 1, "noon", b"data")]
+    found = read_on(Scrubbed(), [(1, chain.START)], links)
     assert found.problem == "positions 1 to 1 are not what was committed"
 
 

@@ -126,6 +126,9 @@ class RunningCall:
         pipeline = self._pipeline
         remaining = context.time_remaining()
         patient = self._method.patient
+        if remaining is not None and remaining <= 0:
+            # The caller has its answer; nothing is changed behind its back.
+            raise Refused(Reason.REQUEST_NOT_RECEIVED, "the request arrived when the call's deadline had passed")
         if remaining is not None and (patient or remaining <= pipeline.limits.max_deadline_s):
             # gRPC ends the call by itself then.
             self.deadline = now + remaining

@@ -57,5 +57,9 @@ class BackupFailed(StoreError):
     """No backup was made; the text says why, for whoever asked for it."""
 
 
+class StoreDamaged(StoreError):
+    """What was read cannot be what was written; the text says what to do."""
+
+
 class CommitOutcomeUnknown(StoreError):
     """The commit may or may not be on disk. The store takes no more commits: the process is to end and start again."""

@@ -16,6 +16,7 @@ import apsw
 from google.protobuf.json_format import MessageToDict
 
 from tenure.store import codec
+from tenure.store.damage import UNREADABLE, words
 from tenure.store.replay import event_pages
 from tenure.store.sqlite_open import lock_directory
 from tenure.store.sqlite_schema import NAME, BadDatabase, check_schema, connect_reader, read_head
@@ -47,8 +48,8 @@ def source_of(path: Path) -> Iterator[tuple[apsw.Connection, Path]]:
             yield connection, file
         finally:
             connection.close()
-    except apsw.Error as error:
-        raise BadDatabase(f"{file} cannot be read: {error}") from error
+    except (apsw.Error, *UNREADABLE) as error:
+        raise BadDatabase(f"{file} cannot be read: {words(error)}") from error
     finally:
         if lock is not None:
             lock.release()

@@ -26,6 +26,7 @@ from tenure.store.memory_outbox import MemoryOutbox
 from tenure.store.memory_outputs import MemoryOutputs
 from tenure.store.memory_rows import MemoryRows
 from tenure.store.memory_scrub import scrub
+from tenure.store.memory_verify import verify
 from tenure.store.paging import filled
 from tenure.store.store import (
     AnsweredRequest,
@@ -53,6 +54,7 @@ from tenure.store.store import (
     Unit,
     VerifyReport,
 )
+from tenure.store.tail import wanted
 
 # How many events a filtered read looks at, at most, and a long walk before it lets others run.
 STEP = 1000
@@ -222,7 +224,7 @@ class MemoryStore:
             if len(found) == limit:
                 break
             reached = event.position
-            if event_filter is None or _wanted(event, event_filter):
+            if event_filter is None or wanted(event, event_filter):
                 found.append(event)
         return found, reached
 
@@ -312,22 +314,8 @@ class MemoryStore:
 
     async def verify(self) -> AsyncIterator[VerifyReport]:
         """See `Store.verify`."""
-        rows, report = MemoryRows(), VerifyReport(commits=len(self._commits))
-        for event in list(self._events):
-            if event.position != report.position + 1:
-                report.problems.append(f"position {report.position + 1} is missing")
-            rows.apply(event)
-            report.position, report.events = event.position, report.events + 1
-            if event.position % STEP == 0:
-                yield report
-        report.jobs = len(rows.jobs)
-        for job_id in rows.jobs.keys() | self._rows.jobs.keys():
-            if rows.jobs.get(job_id) != self._rows.jobs.get(job_id):
-                report.problems.append(f"job {job_id}: its row is not what its events make of it")
-        for name in rows.queues.keys() | self._rows.queues.keys():
-            if rows.queues.get(name) != self._rows.queues.get(name):
-                report.problems.append(f"queue {name}: its row is not what its events make of it")
-        yield report
+        for report in verify(self._events, len(self._commits), self._rows):
+            yield report
 
     async def scrub(self, after: Scrubbed, limit: int) -> Scrubbed:
         """See `Store.scrub`."""
@@ -356,9 +344,3 @@ class MemoryStore:
         self._closed = True
         if self._writer is not None:
             await self._writer
-
-
-def _wanted(event: e.RecordedEvent, only: EventFilter) -> bool:
-    if only.streams and event.stream not in only.streams:
-        return False
-    return not only.types or type(event.payload).__name__ in only.types

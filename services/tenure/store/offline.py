@@ -10,6 +10,7 @@ import apsw
 
 from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
 from tenure.store.codec import DecodeError
+from tenure.store.damage import UNREADABLE, words
 from tenure.store.rebuild import rebuild
 from tenure.store.replay import BrokenStream
 from tenure.store.sqlite_backup import copy_database
@@ -126,7 +127,9 @@ def _opened(directory: Path, *, write: bool) -> Iterator[apsw.Connection]:
             yield connection
         finally:
             connection.close()
-    except apsw.Error as error:
+    except apsw.IOError as error:
         raise BadDatabase(f"{path} cannot be read: {error}") from error
+    except (apsw.Error, *UNREADABLE) as error:
+        raise BadDatabase(f"{path} is damaged: {words(error)}") from error
     finally:
         lock.release()

@@ -10,7 +10,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tenure.domain.events import JobCreated
 from tenure.domain.job import Origin
+from tenure.store.store import Unit
 
 # Bytes of specifications kept, and the number of jobs.
 MOST_BYTES = 32 * 1024 * 1024
@@ -46,3 +48,15 @@ class Origins:
             while len(self._kept) > MOST_JOBS or self._bytes > MOST_BYTES:
                 _, oldest = self._kept.popitem(last=False)
                 self._bytes -= len(oldest.specification)
+
+
+def created_by(unit: Unit, first: int) -> list[tuple[int, Created]]:
+    """The jobs that a unit has created, by their numbers; its first event is at that position."""
+    created: list[tuple[int, Created]] = []
+    number = first
+    for append in unit.appends:
+        payload = append.events[0].payload
+        if append.job is not None and append.expected_version == 0 and isinstance(payload, JobCreated):
+            created.append((number, Created(append.job.origin, payload.specification)))
+        number += len(append.events)
+    return created

@@ -15,6 +15,7 @@ import apsw
 
 from tenure.store.anchor import NAME as ANCHOR
 from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
+from tenure.store.damage import UNREADABLE, words
 from tenure.store.new_file import sync
 from tenure.store.sqlite_backup import copy_into, page_problem
 from tenure.store.sqlite_open import lock_directory
@@ -96,7 +97,7 @@ def _before(directory: Path, *, replace: bool) -> _Before:
         )
     epoch = anchor.epoch if anchor is not None else 0
     if path.exists():
-        with suppress(apsw.Error, KeyError, ValueError):
+        with suppress(apsw.Error, *UNREADABLE):
             connection = connect_reader(path)
             try:
                 epoch = max(epoch, read_head(connection).epoch)
@@ -124,8 +125,8 @@ def _drafted(backup: Path, draft: Path, progress: Progress, before: _Before) -> 
         sync(draft)
     except BackupFailed as error:
         raise BadDatabase(str(error)) from error
-    except apsw.Error as error:
-        raise BadDatabase(f"{backup} cannot be read as a backup: {error}. Nothing was changed") from error
+    except (apsw.Error, *UNREADABLE) as error:
+        raise BadDatabase(f"{backup} cannot be read as a backup: {words(error)}. Nothing was changed") from error
     return head
 
 

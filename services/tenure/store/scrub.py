@@ -57,7 +57,7 @@ def read_on(after: Scrubbed, ends: Sequence[tuple[int, bytes]], links: Sequence[
         index += end - reached
         if [link[0] for link in part] != list(range(reached + 1, end + 1)):
             return after.wrong(f"positions {reached + 1} to {end} are not all in the log")
-        if _advanced(running, part) != stored:
+        if advanced(running, part) != stored:
             return after.wrong(f"positions {reached + 1} to {end} are not what was committed")
         reached, running = end, stored
     return replace(after, position=reached, hash=running)
@@ -68,7 +68,7 @@ def sample_of(found: Sequence[T], turn: int) -> list[T]:
     return [found[(turn * SAMPLE + number) % len(found)] for number in range(min(SAMPLE, len(found)))]
 
 
-def _advanced(before: bytes, links: Sequence[chain.Link]) -> bytes | None:
+def advanced(before: bytes, links: Sequence[chain.Link]) -> bytes | None:
     """The chain after a commit; None: its columns cannot even be what was written."""
     try:
         return chain.advance(before, links)

@@ -7,6 +7,7 @@ goes to a few reader threads. The values of the last events are at hand for thos
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import TypeVar, cast
 
 import apsw
 
-from tenure.domain.events import JobCreated, RecordedEvent
+from tenure.domain.events import RecordedEvent
 from tenure.domain.job import Job
 from tenure.domain.queue import Queue
 from tenure.runtime.clock import Clock
-from tenure.store.origins import Created, Origins
+from tenure.store.damage import UNREADABLE, words
+from tenure.store.origins import Origins, created_by
 from tenure.store.paging import filled
 from tenure.store.rebuild import rebuild
 from tenure.store.sqlite_backup import Copies
@@ -27,7 +29,7 @@ from tenure.store.sqlite_bookkeeping import PURGED_AT_ONCE, add_token, purge, re
 from tenure.store.sqlite_browse import browse
 from tenure.store.sqlite_outbox import SqliteOutbox
 from tenure.store.sqlite_outputs import SqliteOutputs
-from tenure.store.sqlite_prepare import PreparedUnit, prepare
+from tenure.store.sqlite_prepare import prepare
 from tenure.store.sqlite_reads import Reads
 from tenure.store.sqlite_scrub import Scrubber
 from tenure.store.sqlite_writer import Done, Errand, Work, Writer
@@ -46,6 +48,7 @@ from tenure.store.store import (
     Scrubbed,
     StorageFull,
     StorageReadOnly,
+    StoreDamaged,
     StoredJob,
     StoreError,
     TokenRow,
@@ -135,13 +138,10 @@ class SqliteStore:
             if isinstance(item, Work):
                 self._waiting -= item.unit.size
                 if isinstance(result, Committed):
-                    self._remember(item.unit, result)
-                if self._refusing:
-                    continue
-                if isinstance(result, Committed):
-                    self.read_only_reason = ""
-                elif isinstance(result, StorageFull | StorageReadOnly):
-                    self.read_only_reason = str(result)
+                    self._tail.add(item.unit.unit, result, item.unit.bytes)
+                    self._origins.put(created_by(item.unit.unit, result.first))
+                if isinstance(result, Committed | StorageFull | StorageReadOnly) and not self._refusing:
+                    self.read_only_reason = "" if isinstance(result, Committed) else str(result)
         moved = done.head.position != self._head.position
         self._head = done.head
         if moved:
@@ -155,20 +155,6 @@ class SqliteStore:
             else:
                 cast("asyncio.Future[object]", item.future).set_result(result)
         self._room.set()
-
-    def _remember(self, prepared: PreparedUnit, committed: Committed) -> None:
-        """Keep the values of what has become durable."""
-        self._tail.add(prepared.unit, committed, prepared.bytes)
-        created: list[tuple[int, Created]] = []
-        number = committed.first
-        for append in prepared.unit.appends:
-            if append.job is not None and append.expected_version == 0:
-                payload = append.events[0].payload
-                if isinstance(payload, JobCreated):
-                    created.append((number, Created(append.job.origin, payload.specification)))
-            number += len(append.events)
-        if created:
-            self._origins.put(created)
 
     async def _errand(self, run: Callable[[apsw.Connection], T]) -> T:
         self._check_writable()
@@ -191,7 +177,7 @@ class SqliteStore:
         def run() -> T:
             reads = self._readers.get()
             try:
-                return read(reads)
+                return _readable(read, reads)
             finally:
                 self._readers.put(reads)
 
@@ -199,7 +185,7 @@ class SqliteStore:
 
     async def _read(self, size: int, read: Callable[[Reads], T]) -> T:
         """Read here when it is short, else in a reader's thread."""
-        return read(self._here) if size <= SHORT else await self._scan(read)
+        return _readable(read, self._here) if size <= SHORT else await self._scan(read)
 
     async def _read_outbox(self, size: int, run: Callable[[apsw.Connection], T]) -> T:
         return await self._read(size, lambda reads: run(reads.connection))
@@ -220,7 +206,7 @@ class SqliteStore:
 
     async def chain_at(self, position: int) -> tuple[int, bytes] | None:
         """See `Store.chain_at`."""
-        return None if position > self._head.position else self._here.chain_at(position)
+        return None if position > self._head.position else _readable(lambda reads: reads.chain_at(position), self._here)
 
     async def read(
         self, after: int, limit: int, event_filter: EventFilter | None = None
@@ -278,7 +264,7 @@ class SqliteStore:
 
     async def find_request(self, principal: str, rpc: str, request_id: str) -> AnsweredRequest | None:
         """See `Store.find_request`."""
-        return self._here.find_request(principal, rpc, request_id)
+        return _readable(lambda reads: reads.find_request(principal, rpc, request_id), self._here)
 
     async def purge_requests(self, before_us: int) -> int:
         """See `Store.purge_requests`."""
@@ -291,7 +277,7 @@ class SqliteStore:
 
     async def load_queues(self) -> dict[str, Queue]:
         """See `Store.load_queues`."""
-        return self._here.queues()
+        return _readable(Reads.queues, self._here)
 
     async def queue_depths(self) -> dict[str, QueueDepth]:
         """See `Store.queue_depths`."""
@@ -303,11 +289,11 @@ class SqliteStore:
 
     async def find_token(self, digest: bytes) -> TokenRow | None:
         """See `Store.find_token`."""
-        return next(iter(self._here.tokens(digest)), None)
+        return next(iter(_readable(lambda reads: reads.tokens(digest), self._here)), None)
 
     async def list_tokens(self) -> list[TokenRow]:
         """See `Store.list_tokens`."""
-        return self._here.tokens()
+        return _readable(Reads.tokens, self._here)
 
     async def revoke_token(self, token_id: str, at_us: int) -> bool:
         """See `Store.revoke_token`."""
@@ -315,9 +301,13 @@ class SqliteStore:
 
     async def verify(self) -> AsyncIterator[VerifyReport]:
         """See `Store.verify`."""
-        steps = verify(self._path, self._directory, self._head)
-        while (report := await self._loop.run_in_executor(self._pool, next, steps, None)) is not None:
-            yield report
+        over = threading.Event()
+        steps = verify(self._path, self._directory, self._head, over.is_set)
+        try:
+            while (report := await self._loop.run_in_executor(self._pool, next, steps, None)) is not None:
+                yield report
+        finally:
+            over.set()
 
     async def scrub(self, after: Scrubbed, limit: int) -> Scrubbed:
         """See `Store.scrub`."""
@@ -362,3 +352,11 @@ class SqliteStore:
             self._readers.get().close()
         await self._loop.run_in_executor(None, self._writer.stop)
         self._on_close()
+
+
+def _readable(read: Callable[[Reads], T], reads: Reads) -> T:
+    """What is read; StoreDamaged where that cannot be what was written."""
+    try:
+        return read(reads)
+    except UNREADABLE as error:
+        raise StoreDamaged(f"the database is damaged ({words(error)}): check it with `tenure log verify`") from error

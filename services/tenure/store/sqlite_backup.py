@@ -15,6 +15,7 @@ from pathlib import Path
 import apsw
 
 from tenure.store import chain
+from tenure.store.damage import UNREADABLE
 from tenure.store.new_file import CannotWrite, new_file
 from tenure.store.replay import event_pages
 from tenure.store.sqlite_schema import check_schema, connect_reader, one, read_head, rows
@@ -93,7 +94,7 @@ def copy_database(source: Path, directory: Path, target: Path, stopped: Callable
         raise BackupFailed("it was given up before the copy was whole") from None
     except apsw.FullError:
         raise BackupFailed(f"the disk of {target.parent} is full") from None
-    except (apsw.CorruptError, apsw.NotADBError):
+    except UNREADABLE:
         raise BackupFailed("the store is damaged: check it with `tenure log verify`") from None
     except apsw.Error as error:
         raise BackupFailed("the database could not be copied; look at the disk it is on") from error

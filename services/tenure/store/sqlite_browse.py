@@ -31,9 +31,7 @@ class _Part(NamedTuple):
     values: tuple[Value, ...] = ()
 
 
-def browse(
-    reads: Reads, wanted: JobFilter, order: JobOrder, after: Key | None, limit: int
-) -> list[tuple[JobRow, Key]]:
+def browse(reads: Reads, wanted: JobFilter, order: JobOrder, after: Key | None, limit: int) -> list[tuple[JobRow, Key]]:
     """The rows of a page with their keys, and of one more job where it is not the last."""
     if wanted.ids is not None and not wanted.ids:
         return []

@@ -17,6 +17,7 @@ from tenure.runtime.clock import Clock
 from tenure.runtime.ids import Ids
 from tenure.store import chain
 from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
+from tenure.store.damage import UNREADABLE, words
 from tenure.store.lock import DirectoryLock
 from tenure.store.replay import PAGE
 from tenure.store.sqlite import SqliteStore
@@ -114,7 +115,7 @@ def _connect(directory: Path, path: Path, log_id: str) -> tuple[apsw.Connection,
         raise _not_opened(path, error) from error
     try:
         return connection, _prepare(connection, directory, path, log_id, anchor)
-    except apsw.Error as error:
+    except (apsw.Error, *UNREADABLE) as error:
         connection.close()
         raise _not_opened(path, error) from error
     except OSError as error:
@@ -125,7 +126,7 @@ def _connect(directory: Path, path: Path, log_id: str) -> tuple[apsw.Connection,
         raise
 
 
-def _not_opened(path: Path, error: apsw.Error) -> BadDatabase:
+def _not_opened(path: Path, error: Exception) -> BadDatabase:
     """What is wrong with the database, and what to do: a disk that does not do as it should is no damaged log."""
     match error:
         case apsw.FullError():
@@ -140,7 +141,7 @@ def _not_opened(path: Path, error: apsw.Error) -> BadDatabase:
                 "of the disk, and start again when it is well. If it is lost: `tenure log restore` of the newest backup"
             )
         case _:
-            return BadDatabase(f"{path} is damaged: {error}. {_ADVICE}")
+            return BadDatabase(f"{path} is damaged: {words(error)}. {_ADVICE}")
 
 
 def _not_writable(directory: Path, error: OSError) -> BadDatabase:

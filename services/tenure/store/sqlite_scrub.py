@@ -14,6 +14,7 @@ from pathlib import Path
 import apsw
 
 from tenure.store import chain, decoding
+from tenure.store.damage import UNREADABLE, words
 from tenure.store.replay import BrokenStream, Stream, follow
 from tenure.store.scrub import LONGEST_STREAM, Scrubbed, read_on, sample_of
 from tenure.store.sqlite_schema import connect_reader, rows
@@ -56,8 +57,8 @@ class Scrubber:
             return after.wrong(f"after position {after.position} the database cannot be read: {error}")
         except (decoding.DecodeError, BrokenStream) as error:
             return after.wrong(str(error))
-        except UnicodeDecodeError:
-            return after.wrong(f"after position {after.position} there is text that is none")
+        except UNREADABLE as error:
+            return after.wrong(f"after position {after.position} the database is damaged: {words(error)}")
 
 
 def _piece(connection: apsw.Connection, after: Scrubbed, upto: int, limit: int) -> Scrubbed:

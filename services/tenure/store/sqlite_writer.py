@@ -238,10 +238,10 @@ class Writer:
                 return [StorageReadOnly("the database can only be read") for _ in range(count)]
             case apsw.BusyError() | apsw.LockedError():
                 return [StorageReadOnly("another program holds the database locked") for _ in range(count)]
-            case apsw.IOError(extendedresult=apsw.SQLITE_IOERR_WRITE) if number == errno.EROFS:
+            case apsw.IOError() if _was_a_write(error) and number == errno.EROFS:
                 # What could not be written is no commit; a flush that fails is another matter.
                 return [StorageReadOnly("the file system is read-only") for _ in range(count)]
-            case apsw.IOError(extendedresult=apsw.SQLITE_IOERR_WRITE) if number == errno.EDQUOT:
+            case apsw.IOError() if _was_a_write(error) and number == errno.EDQUOT:
                 return [StorageFull("the disk's quota is used up") for _ in range(count)]
             case apsw.ConstraintError() | apsw.TooBigError():
                 return None
@@ -327,6 +327,10 @@ class Writer:
 
 class _Replaced(Exception):
     """The write-ahead log is not the file that it was."""
+
+
+def _was_a_write(error: Exception) -> bool:
+    return getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_WRITE
 
 
 def _unknown() -> CommitOutcomeUnknown:

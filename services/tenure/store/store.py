@@ -17,7 +17,7 @@ Times are wall time in integer microseconds. All methods are called on one event
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -35,9 +35,12 @@ from tenure.store.errors import DuplicateSpecification as DuplicateSpecification
 from tenure.store.errors import RequestAnswered as RequestAnswered
 from tenure.store.errors import StorageFull as StorageFull
 from tenure.store.errors import StorageReadOnly as StorageReadOnly
+from tenure.store.errors import StoreDamaged as StoreDamaged
 from tenure.store.errors import StoreError as StoreError
 from tenure.store.outbox import Outbox
 from tenure.store.outputs import Outputs
+from tenure.store.reports import Backup as Backup
+from tenure.store.reports import VerifyReport as VerifyReport
 from tenure.store.scrub import Scrubbed as Scrubbed
 
 
@@ -206,30 +209,6 @@ class EventFilter:
 
     streams: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backup:
-    """A copy of a store: the position of its last event, and its size in bytes."""
-
-    position: int
-    bytes: int
-
-
-@dataclass(slots=True, kw_only=True)
-class VerifyReport:
-    """What `verify` found: `problems` in words, the first 100 of them; none means all is well."""
-
-    position: int = 0
-    events: int = 0
-    commits: int = 0
-    jobs: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Nothing is wrong."""
-        return not self.problems
 
 
 class Store(Protocol):

@@ -72,7 +72,7 @@ class Tail:
                 if len(found) == limit:
                     return found, reached
                 reached = event.position
-                if only is None or _wanted(event, only):
+                if only is None or wanted(event, only):
                     found.append(event)
         return found, reached
 
@@ -100,7 +100,8 @@ def _record(unit: Unit, position: int) -> list[RecordedEvent]:
     return made
 
 
-def _wanted(event: RecordedEvent, only: EventFilter) -> bool:
+def wanted(event: RecordedEvent, only: EventFilter) -> bool:
+    """Whether an event matches."""
     if only.streams and event.stream not in only.streams:
         return False
     return not only.types or type(event.payload).__name__ in only.types

@@ -7,29 +7,38 @@ followed to where its row is.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
 
 from tenure.store import chain, decoding
 from tenure.store.anchor import AnchorMismatch, read_anchor
+from tenure.store.damage import UNREADABLE, words
 from tenure.store.replay import BrokenStream, EventRow, Replay, Stream, event_pages, follow
+from tenure.store.scrub import advanced
 from tenure.store.sqlite_rows import Row
 from tenure.store.sqlite_schema import connect_reader, one, read_meta, rows
 from tenure.store.store import Head, VerifyReport
 
 MOST_PROBLEMS = 100
+MOST_PAGE_PROBLEMS = 10
 COMPARED_AT_ONCE = 500
+# Steps of SQLite's machine between two looks at whether the check is still wanted: milliseconds.
+STEPS = 20_000
 
 
-def verify(path: Path, directory: Path | None, head: Head) -> Iterator[VerifyReport]:
-    """Check the log up to `head` and the rows it makes; yields the growing report, the last one being whole.
+def verify(
+    path: Path, directory: Path | None, head: Head, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[VerifyReport]:
+    """Check the log up to `head`, the rows it makes and the pages that all of it is on; yields the growing report, the
+    last one being whole.
 
-    The anchor is looked for in `directory`; None: it has none, being a copy.
+    The anchor is looked for in `directory`; None: it has none, being a copy. `stopped` says that nobody waits any more.
     """
     connection = connect_reader(path)
     try:
+        connection.set_progress_handler(stopped, STEPS)
         yield from _Check(connection, head).run(directory)
     finally:
         connection.close()
@@ -51,8 +60,8 @@ class _Check:
     def run(self, directory: Path | None) -> Iterator[VerifyReport]:
         try:
             yield from self._steps(directory)
-        except apsw.Error as error:
-            self._say(f"after position {self._report.position} the database cannot be read: {error}")
+        except (apsw.Error, *UNREADABLE) as error:
+            self._say(f"after position {self._report.position} the database cannot be read: {words(error)}")
             yield self._report
 
     def _steps(self, directory: Path | None) -> Iterator[VerifyReport]:
@@ -80,6 +89,8 @@ class _Check:
         if directory is not None:
             self._anchor(directory)
         yield report
+        self._pages()
+        yield report
 
     def _say(self, problem: str) -> None:
         if len(self._report.problems) < MOST_PROBLEMS:
@@ -101,8 +112,8 @@ class _Check:
             return
         try:
             stream = self._replay.play(row)
-        except (BrokenStream, decoding.DecodeError) as error:
-            self._say(str(error))
+        except (BrokenStream, *UNREADABLE) as error:
+            self._say(str(error) if isinstance(error, BrokenStream) else f"position {position}: {words(error)}")
             # What follows in this stream would only say the same again.
             self._broken.add(number)
             self._replay.open.pop(number, None)
@@ -111,7 +122,7 @@ class _Check:
                 self._compared.append(stream)
 
     def _commit(self, position: int, committed: bytes) -> None:
-        expected = chain.advance(self._hash, self._links)
+        expected = advanced(self._hash, self._links)
         if expected != committed:
             first = self._links[0][0]
             self._say(f"positions {first} to {position} are not what was committed: the hash chain breaks there")
@@ -181,6 +192,12 @@ class _Check:
             found = one(self._connection, count_sql, (self._head.position,))
             if found != count:
                 self._say(f"{table} has {found} rows, the log makes {count}")
+
+    def _pages(self) -> None:
+        """Every page, and every index against its table: what is looked up must be found, and only that."""
+        for (found,) in rows(self._connection, f"PRAGMA integrity_check({MOST_PAGE_PROBLEMS})"):
+            if found != "ok":
+                self._say(f"the database is damaged, whatever its rows say: {found}")
 
     def _anchor(self, directory: Path) -> None:
         try:

@@ -281,7 +281,9 @@ BUGS = (
             Edit(where=_MEMORY + "_commit", swaps=(("    self._refuse_duplicates(unit)\n", ""),)),
             Edit(
                 where=_HANDLER + "_create",
-                swaps=(("    try:\n        committed", "    try:\n        cached_twin(self, appends)\n        committed"),),
+                swaps=(
+                    ("    try:\n        committed", "    try:\n        cached_twin(self, appends)\n        committed"),
+                ),
                 names={"cached_twin": _cached_twin},
             ),
         ),
@@ -296,7 +298,8 @@ BUGS = (
                 where="tenure.store.memory_rows:MemoryRows.apply",
                 swaps=(
                     (
-                        "        del twins[name]\n        if not twins:\n            del self._twins[twin_of(job.origin)]\n",
+                        "        del twins[name]\n        if not twins:\n"
+                        "            del self._twins[twin_of(job.origin)]\n",
                         "        assert twins\n",
                     ),
                 ),

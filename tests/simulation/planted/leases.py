@@ -80,7 +80,9 @@ BUGS = (
             ),
             Edit(
                 where=_TIMERS + "_fire",
-                swaps=(("silence_us = (now_ns - live.heard_ns) // 1000", "silence_us = now_us - live.heard_ns // 1000"),),
+                swaps=(
+                    ("silence_us = (now_ns - live.heard_ns) // 1000", "silence_us = now_us - live.heard_ns // 1000"),
+                ),
             ),
             Edit(
                 where=_SESSIONS + "_give_up_unnamed",
@@ -232,7 +234,7 @@ BUGS = (
                 swaps=(
                     (
                         "if by != expected:",
-                        "if by == expected:\n        raise Refused(Reason.LEASE_LOST, 'the lease of this attempt is over')\n"
+                        "if by == expected:\n        raise Refused(Reason.LEASE_LOST, 'the lease is over')\n"
                         "    if by != expected:",
                     ),
                 ),

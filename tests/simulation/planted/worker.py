@@ -142,7 +142,12 @@ BUGS = (
             ),
             Edit(
                 where=_LEDGER + "due_ns",
-                swaps=(("if holding.owed is not None:", "if holding.owed is not None and holding.owed.sent_ns != 1 << 62:"),),
+                swaps=(
+                    (
+                        "if holding.owed is not None:",
+                        "if holding.owed is not None and holding.owed.sent_ns != 1 << 62:",
+                    ),
+                ),
             ),
         ),
     ),
