@@ -252,6 +252,16 @@ async def test_duplicates_name_the_item_and_the_live_job(bench: Bench) -> None:
     assert refused.value.metadata == {"job_id": job_id}
 
 
+async def test_duplicates_within_one_call_name_no_job_that_was_never_made(bench: Bench) -> None:
+    new = creation(specification_digest=b"new", allow_duplicate=False)
+    with pytest.raises(Refused) as refused:
+        await bench.handler.create([creation(), new, new], actor="user:user")
+    assert refused.value.reason is Reason.DUPLICATE_JOB
+    assert refused.value.field == "items[2].specification"
+    assert refused.value.metadata == {}
+    assert "items[1]" in refused.value.message
+
+
 async def test_a_queue_is_configured_once(bench: Bench) -> None:
     await bench.handler.load()
     first = await bench.handler.configure_queue("gpu", e.QueueConfigured(), actor="admin:a")

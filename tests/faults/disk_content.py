@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +21,10 @@ UNREADABLE = "unreadable"
 
 @dataclass(frozen=True)
 class Content:
-    """A digest of each table, or that it cannot be read; the log's commits; and whether its pages are in order."""
+    """A digest of each table, or that it cannot be read; one of each event; and whether all pages are in order."""
 
     tables: dict[str, str]
-    commits: list[tuple[int, bytes]] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
     in_order: bool = True
 
     def changed(self, other: Content, tables: tuple[str, ...]) -> bool:
@@ -41,7 +42,7 @@ def content_of(directory: Path) -> Content:
     except apsw.Error:
         return Content(dict.fromkeys(every, UNREADABLE), in_order=False)
     try:
-        return Content({name: _digest(connection, name) for name in every}, _commits(connection), _in_order(connection))
+        return Content({name: _digest(connection, name) for name in every}, _log(connection), _in_order(connection))
     finally:
         connection.close()
 
@@ -58,11 +59,13 @@ def _digest(connection: apsw.Connection, table: str) -> str:
     return seen.hexdigest()
 
 
-def _commits(connection: apsw.Connection) -> list[tuple[int, bytes]]:
-    try:
-        return connection.execute("SELECT position, hash FROM commits NOT INDEXED ORDER BY position").fetchall()
-    except apsw.Error:
-        return []
+def _log(connection: apsw.Connection) -> list[str]:
+    """A digest of each event in order, as far as they can be read."""
+    found: list[str] = []
+    with suppress(apsw.Error):
+        for row in connection.execute("SELECT * FROM events NOT INDEXED ORDER BY position"):
+            found.append(hashlib.sha256(repr(row).encode()).hexdigest())
+    return found
 
 
 def _in_order(connection: apsw.Connection) -> bool:

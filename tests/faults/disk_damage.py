@@ -144,6 +144,10 @@ KINDS: dict[str, Damage] = {
 }
 
 
+# Those that there is nothing to do for without a write-ahead log.
+NEED_WAL = {name for name, damage in KINDS.items() if damage in (flip_wal, cut_wal, remove_wal)}
+
+
 def _page(scene: Scene, generator: random.Random) -> int:
     """Where a page begins."""
     return PAGE * generator.randrange(scene.path(NAME).stat().st_size // PAGE)

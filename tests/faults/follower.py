@@ -8,7 +8,10 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import grpc.aio
+
 from tenure.client import Client
+from tenure.client.channel import OPTIONS
 from tenure.events.v1 import event_pb2
 from tests.acceptance.callers import Caller
 from tests.acceptance.waiting import eventually
@@ -22,11 +25,13 @@ class Follower:
         came: the events in the order in which they came, and the instant (CLOCK_MONOTONIC, seconds).
         drops: connections that were lost on the way.
         since_s: when it began.
+        ready: it is connected, and gets everything from now on.
     """
 
     jobs_only: bool = False
     came: list[tuple[float, event_pb2.Event]] = field(default_factory=list)
     drops: int = 0
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
     since_s: float = field(default_factory=lambda: time.clock_gettime(time.CLOCK_MONOTONIC))
 
     @property
@@ -62,14 +67,18 @@ async def follower(address: str, token: str, *, jobs_only: bool = False) -> Asyn
 
     async def follow(client: Client) -> None:
         async for event in client.read_events(follow=True, on_drop=dropped):
+            told.ready.set()
             told.came.append((time.clock_gettime(time.CLOCK_MONOTONIC), event))
 
     async def watch(client: Client) -> None:
         async for message in client.watch_jobs(on_drop=dropped):
+            told.ready.set()
             if message.HasField("event"):
                 told.came.append((time.clock_gettime(time.CLOCK_MONOTONIC), message.event.event))
 
-    async with Client(address, token=token) as client:
+    # A connection of its own: what is done to it is not done to others.
+    channel = grpc.aio.insecure_channel(address, options=(*OPTIONS, ("grpc.use_local_subchannel_pool", 1)))
+    async with Client(token=token, channel=channel) as client:
         task = asyncio.ensure_future(watch(client) if jobs_only else follow(client))
         try:
             yield told

@@ -8,8 +8,10 @@ start of a server, and `tenure log verify`. What the first cannot tell from befo
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,20 +19,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import apsw
 import pytest
 
 from tenure.store import sqlite_open
 from tenure.store import verify as verify_module
 from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
 from tenure.store.offline import head_of_directory, verify_directory
-from tenure.store.sqlite_schema import NAME, connect_reader, rows
+from tenure.store.sqlite_schema import NAME, connect_reader, connect_writer, rows
 from tenure.store.store import StoreError
 from tenure.v1 import event_service_pb2
 from tests.acceptance.callers import Caller, refusal
 from tests.acceptance.mixed_load import MixedLoad
 from tests.controlplane.harness import running_server
 from tests.faults.disk_content import BESIDE, LOG, PROJECTIONS, Content, content_of
-from tests.faults.disk_damage import KINDS, Scene, old_copy
+from tests.faults.disk_damage import KINDS, NEED_WAL, Scene, old_copy
 from tests.faults.disk_server import DiskServer
 from tests.proof.record import Proof, settle
 from tests.proof.sizes import first_seed, size
@@ -39,16 +42,17 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 
 SEEDS = size(short=3, full=100)
 # Every so many seeds begin with files of their own.
-SAME_FILES = 25
+SAME_FILES = 10
 LOAD_S = size(short=150, full=600) / 1000
 FILES = (NAME, f"{NAME}-wal", "anchor.json", "admin.token", "server.key")
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a server left, and what it had left some time before."""
+    """What a server left, the same with its write-ahead log copied back, and what it had left some time before."""
 
     now: Path
+    copied_back: Path
     older: Path
     content: Content
     anchored: int
@@ -65,7 +69,15 @@ class Told:
     noticed: Counter[str] = field(default_factory=Counter)
 
 
-async def test_corruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fast() -> Iterator[Path]:
+    """A folder in memory where there is one: what is damaged here on purpose does not have to survive anything else."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+async def test_corruption(tmp_path: Path, fast: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     told = {kind: Told() for kind in KINDS}
     violations: list[str] = []
@@ -77,10 +89,10 @@ async def test_corruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             acknowledged += files.acknowledged
         for kind in KINDS:
             violations += [
-                f"seed {seed}, {kind}: {wrong}" for wrong in await _damaged(tmp_path, files, kind, seed, told[kind])
+                f"seed {seed}, {kind}: {wrong}" for wrong in await _damaged(fast, files, kind, seed, told[kind])
             ]
     assert files is not None
-    unnoticed = await _control(tmp_path, files, monkeypatch)
+    unnoticed = await _control(fast, files, monkeypatch)
     settle(
         Proof(
             name="corruption",
@@ -115,8 +127,10 @@ MUST = {"log", "rows", "pages"}
 
 async def _damaged(directory: Path, files: Files, kind: str, seed: int, told: Told) -> list[str]:
     """Damage a copy and judge it; what is wrong with the judgement."""
-    with _copied(files, directory / "case") as scene:
-        KINDS[kind](scene, random.Random(f"{seed} {kind}"))
+    generator = random.Random(f"{seed} {kind}")
+    copied_back = kind not in NEED_WAL and generator.randrange(3) > 0
+    with _copied(files, directory / "case", copied_back=copied_back) as scene:
+        KINDS[kind](scene, generator)
         with _copied_as_is(scene.directory, directory / "read") as read:
             what = _changed(files, content_of(read)) if kind != "a bit of the anchor" else "anchor"
         with _copied_as_is(scene.directory, directory / "verified") as verified:
@@ -134,8 +148,8 @@ async def _damaged(directory: Path, files: Files, kind: str, seed: int, told: To
 def _changed(files: Files, after: Content) -> str:
     before = files.content
     if after.changed(before, LOG):
-        tail_only = after.commits == before.commits[: len(after.commits)] and after.in_order
-        if tail_only and after.commits and after.commits[-1][0] >= files.anchored:
+        left = len(after.log)
+        if files.anchored <= left < len(before.log) and after.log == before.log[:left]:
             return "tail that no anchor knew"
         return "log"
     if after.changed(before, PROJECTIONS):
@@ -172,7 +186,7 @@ async def _start(directory: Path) -> str:
     return ""
 
 
-async def _make_files(directory: Path, generator: random.Random) -> Files:
+async def _make_files(directory: Path, generator: random.Random, *, anchored: bool | None = None) -> Files:
     """Two servers' work, killed: the database of the first, and the write-ahead log of the second."""
     server = DiskServer(directory, change="small-checkpoints")
     try:
@@ -181,7 +195,8 @@ async def _make_files(directory: Path, generator: random.Random) -> Files:
         await _work(server, load)
         older = directory / "older"
         shutil.copytree(server.data, older)
-        server.run_as()
+        # Either the write-ahead log has everything since, or most of it is in the database already.
+        server.run_as(change=generator.choice(["", "small-checkpoints"]))
         await server.up()
         await _work(server, load)
     finally:
@@ -190,8 +205,18 @@ async def _make_files(directory: Path, generator: random.Random) -> Files:
     now = directory / "now"
     shutil.copytree(server.data, now)
     head = head_of_directory(server.data)
-    # As a second later: the server was killed before it wrote how far it was.
-    write_anchor(now, Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash))
+    if anchored if anchored is not None else generator.randrange(4):
+        # As a second later: the server was killed before it wrote how far it was.
+        write_anchor(now, Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash))
+    anchor = read_anchor(now)
+    assert anchor is not None
+    copied_back = directory / "copied-back"
+    shutil.copytree(now, copied_back)
+    connection = connect_writer(copied_back / NAME)
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        connection.close()
     connection = connect_reader(server.data / NAME)
     try:
         events = [row[0] for row in rows(connection, "SELECT data FROM events")]
@@ -200,9 +225,10 @@ async def _make_files(directory: Path, generator: random.Random) -> Files:
         connection.close()
     return Files(
         now=now,
+        copied_back=copied_back,
         older=older,
         content=content_of(server.data),
-        anchored=head.position,
+        anchored=anchor.position,
         events=events,
         folds=folds,
         acknowledged=acknowledged,
@@ -218,8 +244,8 @@ async def _work(server: DiskServer, load: MixedLoad) -> None:
 
 
 @contextmanager
-def _copied(files: Files, target: Path) -> Iterator[Scene]:
-    with _copied_as_is(files.now, target) as directory:
+def _copied(files: Files, target: Path, *, copied_back: bool = False) -> Iterator[Scene]:
+    with _copied_as_is(files.copied_back if copied_back else files.now, target) as directory:
         yield Scene(directory, files.older, files.events, files.folds)
 
 
@@ -247,7 +273,7 @@ async def _control(directory: Path, files: Files, monkeypatch: pytest.MonkeyPatc
 
 async def test_who_has_seen_a_lost_tail_is_told(tmp_path: Path) -> None:
     """An old copy of everything, the anchor too: no start can notice it, but everybody who has seen more can."""
-    files = await _make_files(tmp_path / "files", random.Random(first_seed()))
+    files = await _make_files(tmp_path / "files", random.Random(first_seed()), anchored=True)
     with _copied(files, tmp_path / "now") as scene:
         async with running_server(f"sqlite://{scene.directory}") as server:
             caller = Caller(server.address, server.admin_secret)

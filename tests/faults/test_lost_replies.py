@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import grpc
+import grpc.aio
 import pytest
 
 from tenure.agent.app import SuspendAwareClock
 from tenure.agent.transport import GrpcTransport
 from tenure.client import Client, RetryPolicy, TenureError
+from tenure.client.channel import OPTIONS
 from tenure.events.v1 import event_pb2
 from tenure.v1 import job_pb2, job_service_pb2
 from tests.acceptance.callers import Caller, duration, extension
@@ -142,6 +143,8 @@ async def _run(directory: Path, launch: Launch, *, requests: int) -> Told:
                     await stack.enter_async_context(follower(proxy.address, token, jobs_only=number % 2 > 0))
                     for number in range(WATCHERS)
                 ]
+                for watcher in watchers:
+                    await asyncio.wait_for(watcher.ready.wait(), 30)
                 async with asyncio.TaskGroup() as group:
                     for number in range(CLIENTS):
                         user = _User(f"c{number}", proxy.address, token, told.ledger, requests)
@@ -168,7 +171,9 @@ class _User:
 
     def __init__(self, name: str, address: str, token: str, ledger: Ledger, requests: int) -> None:
         self._name = name
-        self._client = Client(address, token=token, timeout_s=TIMEOUT_S, retry=RETRY)
+        # A connection of its own: what is done to it is not done to others.
+        channel = grpc.aio.insecure_channel(address, options=(*OPTIONS, ("grpc.use_local_subchannel_pool", 1)))
+        self._client = Client(token=token, timeout_s=TIMEOUT_S, retry=RETRY, channel=channel)
         self._ledger = ledger
         self._requests = requests
         self._random = random.Random(f"{first_seed()}-{name}")

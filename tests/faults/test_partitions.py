@@ -42,6 +42,8 @@ FENCE_S = 0.8 * LEASE_S
 # A worker gives up a server that has not answered for so long, and goes on calling it until it answers.
 SILENT_S = 3.0
 MENDED_S = 40.0
+# For so long two workers have the job, one of which does not know that it has lost it.
+APART_S = 0.5
 BRIEF_CUTS = size(short=0, full=10)
 BRIEF_S = 0.15 * LEASE_S
 LOSSY_CUTS = size(short=0, full=5)
@@ -114,7 +116,8 @@ async def test_partitions(tmp_path: Path) -> None:
 
 async def _run(directory: Path, family: Warm, net: Network, *, cuts: int, plants: tuple[str, ...] = ()) -> Told:
     told, generator = Told(), random.Random(first_seed())
-    kinds = [Cut.TO_SERVER, Cut.BOTH, Cut.FROM_SERVER]
+    # Both ways first: a worker that can still be told that its lease is over stops without any fence.
+    kinds = [Cut.BOTH, Cut.TO_SERVER, Cut.FROM_SERVER]
     async with _scene(directory, family, net, plants) as here:
         while told.cuts < cuts:
             await _cut_some(here, net, told, generator, kinds[: min(AT_ONCE, cuts - told.cuts)])
@@ -174,6 +177,7 @@ async def _cut_some(here: Scene, net: Network, told: Told, generator: random.Ran
         return all(one.lease.job_id in runs and runs[one.lease.job_id].attempt > one.lease.attempt for one in off)
 
     await eventually(elsewhere, "the jobs of workers that were cut off to run elsewhere", within_s=30)
+    await asyncio.sleep(APART_S)
     for one in off:
         net.mend(one.host.name)
     mended_s = _now_s()

@@ -7,10 +7,10 @@ import gzip
 from google.protobuf import struct_pb2
 
 from tenure.v1 import job_service_pb2
-from tests.hostile.catalogue import CONNECT, CREATE, EVENTS, FOLLOW, RETRIEVE, Case, bad, bad_web, call, good, web
+from tests.hostile.catalogue import CONNECT, CREATE, EVENTS, FOLLOW, RETRIEVE, Case, bad, bad_web, call, good, job, web
 from tests.hostile.outcome import Outcome
 from tests.hostile.raw_wire import raw_call
-from tests.hostile.scene import METHODS, NOBODY, STANDING, Scene, Send, Sent
+from tests.hostile.scene import METHODS, NOBODY, STANDING, Scene, Send, Sent, raw_of
 
 GOOD = {"id": STANDING}
 RAW = job_service_pb2.RetrieveJobRequest(id=STANDING).SerializeToString()
@@ -129,9 +129,14 @@ async def never_sends(scene: Scene) -> Outcome:
     return await scene.silent
 
 
-async def past(scene: Scene) -> Outcome:
-    """A call whose deadline has passed."""
-    return await scene.call(CREATE, {"items": [{"specification": {"command": "true"}}]}, within_s=0.0)
+def expired(timeout: bytes) -> Send:
+    """A job that is to be created by an instant that is over when the call arrives."""
+
+    async def send(scene: Scene) -> Outcome:
+        path, given = "/tenure.v1.JobService/CreateJobs", ("grpc-timeout", timeout)
+        return await raw_call(scene, path, raw_of(CREATE, job()), given, token=scene.tokens["owner"])
+
+    return send
 
 
 def credentials(*values: str) -> Send:
@@ -238,7 +243,7 @@ CALLS = [
     Case(row=12, name="the-first-counts-of-a-log", send=call(EVENTS, b"", b"\xff")),
     core(13, "no-deadline", metadata(within_s=None), "OK"),
     core(13, "ten-years", metadata(within_s=10 * 365.25 * 86400), "OK"),
-    core(14, "past", past, "DEADLINE_EXCEEDED"),
+    core(14, "no-time", expired(b"0n"), "DEADLINE_EXCEEDED"),
 ]
 LAST = [Case(row=11, name="never", send=never_sends, reason="REQUEST_NOT_RECEIVED")]
 

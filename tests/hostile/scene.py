@@ -43,6 +43,10 @@ CAPPED = "capped"  # its queue allows six hours
 
 NOBODY = "nobody"
 
+# What the client says when a call was ended while it sent something: how, is lost, so it is asked again.
+LOST_IN_CLIENT = "Internal error from Core"
+Ending = grpc.aio.StreamStreamCall[bytes, bytes] | grpc.aio.UnaryStreamCall[bytes, bytes]
+
 # What is sent: bytes, a message, or one in the words of JSON.
 Sent = bytes | Message | dict[str, Any]
 
@@ -60,6 +64,11 @@ def raw_of(rpc: str, sent: Sent) -> bytes:
     return json_format.ParseDict(sent, GetMessageClass(METHODS[rpc].input_type)()).SerializeToString()
 
 
+def path_of(rpc: str) -> str:
+    """Where an RPC is called."""
+    return rpc if rpc.startswith("/") else f"/tenure.v1.{rpc.replace('.', '/')}"
+
+
 def caller_of(rpc: str) -> str:
     """Somebody who may call an RPC, and no more than needed."""
     method = METHODS.get(rpc)
@@ -67,17 +76,76 @@ def caller_of(rpc: str) -> str:
     return "owner" if "user" in roles else "worker" if "worker" in roles else "admin"
 
 
-class Scene:
-    """The server, everybody's tokens, one gRPC channel and one HTTP client."""
+class Wire:
+    """Everybody's tokens, and one gRPC channel for all of them."""
+
+    def __init__(self, channel: grpc.aio.Channel, tokens: dict[str, str] | None = None) -> None:
+        self.channel = channel
+        self.tokens = tokens or {}
+
+    def metadata(self, who: str) -> tuple[tuple[str, str], ...]:
+        """The credentials of somebody."""
+        return () if who == NOBODY else (("authorization", f"Bearer {self.tokens[who]}"),)
+
+    def open(
+        self, rpc: str, metadata: Iterable[tuple[str, str | bytes]], within_s: float | None = PATIENCE_S
+    ) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        """An open call of any RPC, as `JobService.CreateJobs`, or of a path; bytes go in and out as they are."""
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.channel.stream_stream(
+            path_of(rpc), request_serializer=None, response_deserializer=None
+        )
+        return method(metadata=tuple(metadata), timeout=within_s)
+
+    async def call(
+        self,
+        rpc: str,
+        *sent: Sent,
+        who: str = "",
+        extra: Iterable[tuple[str, str | bytes]] = (),
+        within_s: float | None = PATIENCE_S,
+    ) -> Outcome:
+        """Send these messages and no more, and read to the end. `who` is left out: somebody who may."""
+        raw = [raw_of(rpc, message) for message in sent]
+        metadata = (*self.metadata(who or caller_of(rpc)), *extra)
+        while (outcome := await self._call(rpc, raw, metadata, within_s)).message == LOST_IN_CLIENT:
+            pass
+        return outcome
+
+    async def _call(
+        self, rpc: str, raw: list[bytes], metadata: tuple[tuple[str, str | bytes], ...], within_s: float | None
+    ) -> Outcome:
+        if len(raw) == 1:
+            # What is sent at once cannot be overtaken by the answer.
+            once: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self.channel.unary_stream(
+                path_of(rpc), request_serializer=None, response_deserializer=None
+            )
+            return await _end_of(once(raw[0], metadata=metadata, timeout=within_s))
+        call = self.open(rpc, metadata, within_s)
+        try:
+            for message in raw:
+                await call.write(message)
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # it has ended already; how, is read next
+        return await _end_of(call)
+
+    async def ask(self, rpc: str, sent: Sent, *, who: str = "") -> Any:
+        """A call that goes well, and its answer."""
+        outcome = await self.call(rpc, sent, who=who)
+        assert outcome.code == "OK", outcome
+        return GetMessageClass(METHODS[rpc].output_type).FromString(outcome.answers[0])
+
+
+class Scene(Wire):
+    """The server and all who talk to it, over gRPC or HTTP."""
 
     def __init__(
         self, server: RunningServer, ids: SequenceIds, channel: grpc.aio.Channel, client: httpx.AsyncClient
     ) -> None:
+        super().__init__(channel)
         self.server = server
         self.plane = server.plane
-        self.channel = channel
         self.http = client
-        self.tokens: dict[str, str] = {}
         self.silent: asyncio.Task[Outcome] | None = None
         self._ids = ids
         self._mark = 0
@@ -102,57 +170,6 @@ class Scene:
         self._count += 1
         return f"{what}-{self._count}"
 
-    def metadata(self, who: str) -> tuple[tuple[str, str], ...]:
-        """The credentials of somebody."""
-        return () if who == NOBODY else (("authorization", f"Bearer {self.tokens[who]}"),)
-
-    # --- calls --------------------------------------------------------------------------------------------------------
-
-    def open(
-        self, rpc: str, metadata: Iterable[tuple[str, str | bytes]], within_s: float | None = PATIENCE_S
-    ) -> grpc.aio.StreamStreamCall[bytes, bytes]:
-        """An open call of any RPC, as `JobService.CreateJobs`, or of a path; bytes go in and out as they are."""
-        path = rpc if rpc.startswith("/") else f"/tenure.v1.{rpc.replace('.', '/')}"
-        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.channel.stream_stream(
-            path, request_serializer=None, response_deserializer=None
-        )
-        return method(metadata=tuple(metadata), timeout=within_s)
-
-    async def call(
-        self,
-        rpc: str,
-        *sent: Sent,
-        who: str = "",
-        extra: Iterable[tuple[str, str | bytes]] = (),
-        within_s: float | None = PATIENCE_S,
-    ) -> Outcome:
-        """Send these messages and no more, and read to the end. `who` is left out: somebody who may."""
-        call = self.open(rpc, (*self.metadata(who or caller_of(rpc)), *extra), within_s)
-        answers: list[bytes] = []
-        try:
-            for message in sent:
-                await call.write(raw_of(rpc, message))
-            await call.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass  # it has ended already; how, is read below
-        try:
-            while (answer := await call.read()) is not grpc.aio.EOF:
-                assert isinstance(answer, bytes)
-                answers.append(answer)
-            if await call.code() is not grpc.StatusCode.OK:
-                raise await _error_of(call)
-        except grpc.aio.AioRpcError as error:
-            return outcome_of(error, answers)
-        except asyncio.InvalidStateError:
-            return outcome_of(await _error_of(call), answers)
-        return Outcome(code="OK", answers=tuple(answers))
-
-    async def ask(self, rpc: str, sent: Sent, *, who: str = "") -> Any:
-        """A call that goes well, and its answer."""
-        outcome = await self.call(rpc, sent, who=who)
-        assert outcome.code == "OK", outcome
-        return GetMessageClass(METHODS[rpc].output_type).FromString(outcome.answers[0])
-
     async def request(self, verb: str, path: str, *, who: str = "owner", **more: Any) -> Outcome:
         """A request to the web door."""
         headers = [*self.metadata(who), *more.pop("headers", ())]
@@ -161,8 +178,6 @@ class Scene:
     async def is_well(self) -> bool:
         """The next good call works."""
         return (await self.call("JobService.RetrieveJob", {"id": STANDING})).code == "OK"
-
-    # --- jobs ---------------------------------------------------------------------------------------------------------
 
     async def create(self, queue: str, *, job_id: str = "", hours: int = 5, **changes: Any) -> str:
         """A job in a queue; `job_id` is the id it gets."""
@@ -176,7 +191,23 @@ class Scene:
         return str(response.responses[0].id)
 
 
-async def _error_of(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> grpc.aio.AioRpcError:
+async def _end_of(call: Ending) -> Outcome:
+    """Read a call to its end."""
+    answers: list[bytes] = []
+    try:
+        while (answer := await call.read()) is not grpc.aio.EOF:
+            assert isinstance(answer, bytes)
+            answers.append(answer)
+        if await call.code() is not grpc.StatusCode.OK:
+            raise await _error_of(call)
+    except grpc.aio.AioRpcError as error:
+        return outcome_of(error, answers)
+    except asyncio.InvalidStateError:
+        return outcome_of(await _error_of(call), answers)
+    return Outcome(code="OK", answers=tuple(answers))
+
+
+async def _error_of(call: Ending) -> grpc.aio.AioRpcError:
     initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
     return grpc.aio.AioRpcError(await call.code(), initial, trailing, details=await call.details())
 

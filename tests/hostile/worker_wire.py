@@ -164,6 +164,8 @@ def first(*messages: Sent, who: str = "worker") -> Send:
     """A stream that begins with these messages, and how it ends."""
 
     async def send(scene: Scene) -> Outcome:
+        if len(messages) == 1:
+            return await scene.call(CONNECT, *messages, who=who)
         stream = Stream(scene, "", who)
         for message in messages:
             await stream.say(message)

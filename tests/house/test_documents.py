@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import replace
 
+from pydantic import BaseModel
+
+from tenure.controlplane import config_tables as tables
+from tenure.controlplane.config import Configuration, parse_config
+from tenure.controlplane.pipeline import Limits
+from tenure.v1 import errors_pb2
 from tests.house.tree import ROOT, read, text_files
 
 DOCUMENTS = [path for path in text_files() if path.endswith(".md")]
@@ -48,6 +55,52 @@ def test_every_make_target_that_is_named_exists() -> None:
     }
     assert named
     assert {one for one in named if one[1] not in _targets()} == set()
+
+
+# Where docs/configuration.md tells of a table: its heading, and which of the lists of keys below it.
+TABLES: dict[type[BaseModel], tuple[str, int]] = {
+    tables.File: ("At the top", 0),
+    tables.QueueTable: ("`[queues.NAME]`", 0),
+    tables.FeaturesTable: ("`[queues.NAME]`", 1),
+    tables.ProductTable: ("`[queues.NAME]`", 2),
+    tables.ApplicationTable: ("`[[applications]]`", 0),
+    tables.DefaultsTable: ("`[defaults]`", 0),
+    tables.LimitsTable: ("`[limits]`", 0),
+    tables.WebhooksTable: ("`[webhooks]`", 0),
+    tables.ScrubTable: ("`[scrub]`", 0),
+}
+
+
+def test_every_key_of_the_configuration_is_explained() -> None:
+    """Each table, and of each its keys; those of the file that are tables have a heading instead."""
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", read("docs/configuration.md"), re.MULTILINE | re.DOTALL))
+    assert set(TABLES) == set(tables.Table.__subclasses__())
+    for table, (heading, number) in TABLES.items():
+        explained = re.findall(r"(?:^\|.*\n)+", sections[heading], re.MULTILINE)[number]
+        keys = list(table.model_fields)
+        if table is tables.File:
+            keys = [key for key in keys if not any(re.fullmatch(rf"`\[+{key}\b.*`", each) for each in sections)]
+        found = re.findall(r"^\| `(\w+)` \| \S.* \| \S.* \|$", explained, re.MULTILINE)
+        assert sorted(found) == sorted(keys), table.__name__
+
+
+def test_the_configuration_that_is_shown_is_what_the_server_reads() -> None:
+    defaults, example = re.findall(r"^```toml\n(.*?)^```", read("docs/configuration.md"), re.MULTILINE | re.DOTALL)
+    shown, usual = parse_config(defaults), Limits(calls=10_000, streams=21_000)
+    assert replace(shown, limits_of=Configuration().limits_of) == Configuration()
+    assert (
+        shown.limits(Limits(first_message_s=1, deadline_s=1, max_deadline_s=1, send_s=1, calls=1, streams=1)) == usual
+    )
+    for table in (tables.DefaultsTable, tables.LimitsTable, tables.WebhooksTable, tables.ScrubTable):
+        assert [key for key in table.model_fields if f"\n{key} = " not in defaults] == []
+    queue = parse_config(example).queues["gpu"]
+    assert (len(queue.products), queue.features.compression) == (2, False)
+
+
+def test_every_reason_of_an_error_is_explained() -> None:
+    reasons = [name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()]  # noqa: SIM118
+    explained = re.findall(r"^\| `([A-Z_]+)` \| \S.* \| \S.* \| \S.* \|$", read("docs/operations.md"), re.MULTILINE)
+    assert sorted(explained) == sorted(set(reasons) - {"UNSPECIFIED"})
 
 
 def test_make_alone_lists_what_there_is() -> None:

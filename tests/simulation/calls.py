@@ -95,7 +95,8 @@ class Context:
         try:
             raw = await run(None, self)
         except Aborted as aborted:
-            self._server.answered(self._connection, aborted.end)
+            if not self._gone:  # what is said to nobody may be anything, such as that there was no request
+                self._server.answered(self._connection, aborted.end)
             return aborted.end
         if self._unary:
             self._server.answered(self._connection, raw)

@@ -16,6 +16,7 @@ import contextvars
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from random import Random
 from typing import Any, NoReturn
 
@@ -110,8 +111,10 @@ class Schedule:
                 if not ready:
                     if done():
                         return
+                    before_ns = self.now_ns
                     self._wake()
-                    idle = self.steps
+                    if self.now_ns > before_ns:
+                        idle = self.steps
                     continue
                 if shuffle is not None and (count := len(ready)) > 1:
                     ready.rotate(-shuffle.randrange(min(count, 8)))
@@ -252,11 +255,9 @@ class Process(asyncio.AbstractEventLoop):
                 if not task.done():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     coroutine = task.get_coro()
-                    try:
+                    with suppress(RuntimeError, BaseExceptionGroup):  # it waits in a `finally`, or for others
                         if coroutine is not None:
                             coroutine.close()
-                    except RuntimeError:
-                        pass  # it waits in a `finally`
         finally:
             asyncio._set_running_loop(before)
         self.tasks.clear()
@@ -282,7 +283,8 @@ class Process(asyncio.AbstractEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> Handle:
-        return self._timer(round(when * NS), callback, args, context)
+        # What is due at an instant in seconds finds that its clock has passed it, whichever way that was rounded.
+        return self._timer(int(when * NS) + 2, callback, args, context)
 
     def _timer(
         self, when_ns: int, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None

@@ -255,7 +255,9 @@ class Connection:
         network = self.link.network
         listener = network.listener
         if listener is None or listener.process.dead:
-            if not network.off:
+            if network.off:
+                self.watch(client=True, surely=True)
+            else:
                 self._tell_client(self.link.delay_ns())
             return False
         self.server = listener

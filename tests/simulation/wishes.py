@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from tenure.v1 import admin_service_pb2, job_pb2, job_service_pb2, queue_service_pb2
 from tests.simulation.client import Caller
 from tests.simulation.history import Refusal
+from tests.simulation.loop import NS
 from tests.simulation.server import QUEUES
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Wishes:
                 kind = "events" if self._caller.admin else "job"
                 self._watch(group, kind, "")
             for number in range(plan.operations):
-                await asyncio.sleep(self._random.expovariate(1 / plan.pace_s) if number else self._random.random())
+                pause_s = self._random.expovariate(1 / plan.pace_s) if number else self._random.random()
+                left_ns = max(0, self._world.plan.heal_ns - self._world.schedule.now_ns)
+                await asyncio.sleep(min(pause_s, left_ns / NS + 0.001))
                 if self._world.healed:
                     break
                 together = self._random.randint(2, 4) if self._random.random() < plan.storm else 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from tenure.store import sqlite_writer
 from tenure.store.anchor import read_anchor
 from tenure.store.sqlite import SqliteStore
 from tenure.store.store import CommitOutcomeUnknown, StorageFull, StorageReadOnly
@@ -192,6 +193,7 @@ async def test_a_write_that_the_file_system_refuses_is_no_unknown_outcome(
     disk = _Disk()
     monkeypatch.setattr(apsw, "Connection", functools.partial(apsw.Connection, vfs="failing"))
     monkeypatch.setattr(_File, "refused", 0)
+    monkeypatch.setattr(sqlite_writer, "IDLE_SECONDS", 0.1)
     try:
         async with opened(tmp_path) as store:
             await add_jobs(store, "before")

@@ -78,7 +78,7 @@ class Answers:
         now_ns = self._clock.monotonic_ns()
         for lease_id in accept.lease_ids:
             live = self._leases.held_by(worker, lease_id)
-            if live is None or (not live.accepted and live.ends_ns <= now_ns):
+            if live is None or live.ending or (not live.accepted and live.ends_ns <= now_ns):
                 session.outbox.accepted(pb.AcceptAck.Item(lease_id=lease_id, state=pb.LEASE_STATE_LOST))
                 if live is None and (slot := worker.busy.get(lease_id)) is not None and not slot.confirmed:
                     self._workers.release(worker, lease_id)
@@ -101,6 +101,8 @@ class Answers:
             if live is None:
                 items.append(pb.HeartbeatAck.Item(lease_id=beat.lease_id, state=pb.LEASE_STATE_LOST))
                 continue
+            if live.ending:
+                continue  # neither held nor lost: its worker is told which when that is known
             self._leases.heard(live)
             live.beat = _beat(live, beat, now_us)
             self._record(live, now_ns)

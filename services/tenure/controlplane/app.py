@@ -24,7 +24,7 @@ from tenure.runtime.clock import Clock
 from tenure.runtime.ids import Ids
 from tenure.runtime.logs import get_logger
 from tenure.store.open import directory_of, open_store
-from tenure.store.store import Store
+from tenure.store.store import Store, StoreDamaged
 
 LOCAL_ADMIN = "local"
 
@@ -179,10 +179,21 @@ async def serve(
                     await plane.stop()
                 running.cancel()
         except BaseExceptionGroup as error:
+            if (damaged := _damage_in(error)) is not None:
+                # What there is to say is said by whoever started it.
+                raise damaged from error
             _log.error("failed", exc_info=error)
             raise
     finally:
         await store.close()
+
+
+def _damage_in(error: BaseExceptionGroup[BaseException]) -> StoreDamaged | None:
+    """The damage that all of it comes from; None: something else has failed too."""
+    damaged, others = error.split(StoreDamaged)
+    while isinstance(damaged, BaseExceptionGroup):
+        damaged = damaged.exceptions[0]
+    return damaged if others is None and isinstance(damaged, StoreDamaged) else None
 
 
 def _server_key(data_dir: Path | None, random: Callable[[int], bytes]) -> bytes:

@@ -309,12 +309,7 @@ class Handler:
             assert request is not None
             return replay(request, known.answered)
         except DuplicateSpecification as duplicate:
-            raise Refused(
-                Reason.DUPLICATE_JOB,
-                f"job {duplicate.job_id} has the same specification and has not ended",
-                field=f"items[{duplicate.append}].specification",
-                metadata={"job_id": duplicate.job_id},
-            ) from duplicate
+            raise _twin(duplicate, job_ids) from duplicate
         self._tell({}, appends, committed)
         jobs: list[Job | Refused] = [append.job for append in appends if append.job is not None]
         return Executed(position=committed.last, jobs=jobs, answer=body)
@@ -341,3 +336,13 @@ class Handler:
 
 def _join(path: str, name: str) -> str:
     return ".".join(part for part in (path, name) if part)
+
+
+def _twin(duplicate: DuplicateSpecification, job_ids: list[str]) -> Refused:
+    """The refusal of a duplicate; of a twin in the same call there is no job, as none of the call was made."""
+    field = f"items[{duplicate.append}].specification"
+    if duplicate.job_id in job_ids:
+        text = f"items[{job_ids.index(duplicate.job_id)}] of the same call has the same specification"
+        return Refused(Reason.DUPLICATE_JOB, text, field=field)
+    text = f"job {duplicate.job_id} has the same specification and has not ended"
+    return Refused(Reason.DUPLICATE_JOB, text, field=field, metadata={"job_id": duplicate.job_id})

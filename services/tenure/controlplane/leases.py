@@ -50,6 +50,7 @@ class Live:
         accepted: the worker was told that it holds the lease; before that it may not begin.
         started, stopping: the command runs; its job is being cancelled.
         closing: its worker is reporting its end at this moment.
+        ending: it has run out, and that is being written down: from then on nobody is told that it is held.
         warned_us: the deadline of which the worker was told that it is near.
         beat: what was last heard, for the log.
         heard_ns: when the worker was last heard of with it.
@@ -73,6 +74,7 @@ class Live:
     started: bool = False
     stopping: bool = False
     closing: bool = False
+    ending: bool = False
     warned_us: int | None = None
     beat: c.Beat | None = None
     heard_ns: int = 0
@@ -216,9 +218,10 @@ class Leases:
             log.warning("leases_held", why="the sweep came late", leases=len(self._all))
             self._give_time(list(self._all.values()), now_ns)
             return Sweep()
-        sweep = Sweep(unaccepted=[live for live in due if not live.accepted])
-        sweep.silent = self._brake([live for live in due if live.accepted], now_ns)
-        for live in (*sweep.unaccepted, *sweep.silent):
+        over = [live for live in due if not live.ending]
+        sweep = Sweep(unaccepted=[live for live in over if not live.accepted])
+        sweep.silent = self._brake([live for live in over if live.accepted], now_ns)
+        for live in (*sweep.unaccepted, *sweep.silent, *(live for live in due if live.ending)):
             self._wait(live, now_ns, RETRY_NS)
         return sweep
 

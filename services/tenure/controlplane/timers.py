@@ -140,11 +140,13 @@ class Timers:
             heapq.heappop(self._calls)[2]()
         sweep = self._leases.sweep()
         for live in sweep.unaccepted:
+            live.ending = True
             self._upkeep.add(live.job_id, c.Decline(lease_id=live.lease_id, reason="not accepted in time"))
         for live in sweep.silent:
             silence_us = (now_ns - live.heard_ns) // 1000
             log.info("lease_expired", job_id=live.job_id, worker_id=live.worker_id, silence_s=silence_us // 1_000_000)
             command = c.ExpireLease(lease_id=live.lease_id, silence_us=silence_us, mass=live.braked)
+            live.ending = True
             self._upkeep.add(live.job_id, command)
 
     def _job_due(self, job_id: str, now_us: int) -> None:
@@ -172,6 +174,9 @@ class Timers:
     def _failed(self, job_id: str, command: c.Command) -> None:
         if isinstance(command, c.Tick):
             self.after(SECOND_NS, lambda: self._upkeep.add(job_id, c.Tick()))
+        elif isinstance(command, c.Decline | c.ExpireLease) and (live := self._leases.get(command.lease_id)):
+            # It lives on until that can be written; who is heard of meanwhile keeps it.
+            live.ending = False
 
     def _arm(self, job_id: str, due_us: int) -> None:
         armed_us = self._armed.get(job_id)

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar, cast
@@ -20,7 +21,6 @@ from tenure.domain.events import RecordedEvent
 from tenure.domain.job import Job
 from tenure.domain.queue import Queue
 from tenure.runtime.clock import Clock
-from tenure.store.damage import UNREADABLE, words
 from tenure.store.origins import Origins, created_by
 from tenure.store.paging import filled
 from tenure.store.rebuild import rebuild
@@ -30,7 +30,7 @@ from tenure.store.sqlite_browse import browse
 from tenure.store.sqlite_outbox import SqliteOutbox
 from tenure.store.sqlite_outputs import SqliteOutputs
 from tenure.store.sqlite_prepare import prepare
-from tenure.store.sqlite_reads import Reads
+from tenure.store.sqlite_reads import Reads, readable
 from tenure.store.sqlite_scrub import Scrubber
 from tenure.store.sqlite_writer import Done, Errand, Work, Writer
 from tenure.store.store import (
@@ -48,7 +48,6 @@ from tenure.store.store import (
     Scrubbed,
     StorageFull,
     StorageReadOnly,
-    StoreDamaged,
     StoredJob,
     StoreError,
     TokenRow,
@@ -126,11 +125,8 @@ class SqliteStore:
 
     def _deliver(self, done: Done) -> None:
         """In the writer's thread: hand over to the loop."""
-        try:
+        with suppress(RuntimeError):  # the loop is closed: whoever waited is gone
             self._loop.call_soon_threadsafe(self._delivered, done)
-        except RuntimeError:
-            # The loop is closed; whoever waited is gone.
-            return
 
     def _delivered(self, done: Done) -> None:
         """On the loop: show what has become durable, then answer."""
@@ -177,7 +173,7 @@ class SqliteStore:
         def run() -> T:
             reads = self._readers.get()
             try:
-                return _readable(read, reads)
+                return readable(read, reads)
             finally:
                 self._readers.put(reads)
 
@@ -185,7 +181,7 @@ class SqliteStore:
 
     async def _read(self, size: int, read: Callable[[Reads], T]) -> T:
         """Read here when it is short, else in a reader's thread."""
-        return _readable(read, self._here) if size <= SHORT else await self._scan(read)
+        return readable(read, self._here) if size <= SHORT else await self._scan(read)
 
     async def _read_outbox(self, size: int, run: Callable[[apsw.Connection], T]) -> T:
         return await self._read(size, lambda reads: run(reads.connection))
@@ -206,7 +202,7 @@ class SqliteStore:
 
     async def chain_at(self, position: int) -> tuple[int, bytes] | None:
         """See `Store.chain_at`."""
-        return None if position > self._head.position else _readable(lambda reads: reads.chain_at(position), self._here)
+        return None if position > self._head.position else readable(lambda reads: reads.chain_at(position), self._here)
 
     async def read(
         self, after: int, limit: int, event_filter: EventFilter | None = None
@@ -264,7 +260,7 @@ class SqliteStore:
 
     async def find_request(self, principal: str, rpc: str, request_id: str) -> AnsweredRequest | None:
         """See `Store.find_request`."""
-        return _readable(lambda reads: reads.find_request(principal, rpc, request_id), self._here)
+        return readable(lambda reads: reads.find_request(principal, rpc, request_id), self._here)
 
     async def purge_requests(self, before_us: int) -> int:
         """See `Store.purge_requests`."""
@@ -277,7 +273,7 @@ class SqliteStore:
 
     async def load_queues(self) -> dict[str, Queue]:
         """See `Store.load_queues`."""
-        return _readable(Reads.queues, self._here)
+        return readable(Reads.queues, self._here)
 
     async def queue_depths(self) -> dict[str, QueueDepth]:
         """See `Store.queue_depths`."""
@@ -289,11 +285,11 @@ class SqliteStore:
 
     async def find_token(self, digest: bytes) -> TokenRow | None:
         """See `Store.find_token`."""
-        return next(iter(_readable(lambda reads: reads.tokens(digest), self._here)), None)
+        return next(iter(readable(lambda reads: reads.tokens(digest), self._here)), None)
 
     async def list_tokens(self) -> list[TokenRow]:
         """See `Store.list_tokens`."""
-        return _readable(Reads.tokens, self._here)
+        return readable(Reads.tokens, self._here)
 
     async def revoke_token(self, token_id: str, at_us: int) -> bool:
         """See `Store.revoke_token`."""
@@ -352,11 +348,3 @@ class SqliteStore:
             self._readers.get().close()
         await self._loop.run_in_executor(None, self._writer.stop)
         self._on_close()
-
-
-def _readable(read: Callable[[Reads], T], reads: Reads) -> T:
-    """What is read; StoreDamaged where that cannot be what was written."""
-    try:
-        return read(reads)
-    except UNREADABLE as error:
-        raise StoreDamaged(f"the database is damaged ({words(error)}): check it with `tenure log verify`") from error

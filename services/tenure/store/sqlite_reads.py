@@ -4,15 +4,18 @@ its end, so that no reader keeps the write-ahead log from being copied back."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import apsw
 
 from tenure.domain import events as e
 from tenure.domain.job import Job, create
 from tenure.domain.queue import Queue
 from tenure.projections.histories import Marks, tell
 from tenure.store import chain, codec
+from tenure.store.damage import UNREADABLE, words
 from tenure.store.folds import job_from_bytes, queue_from_bytes
 from tenure.store.origins import Created, Origins
 from tenure.store.sqlite_rows import find_request
@@ -23,6 +26,7 @@ from tenure.store.store import (
     EventFilter,
     JobView,
     QueueDepth,
+    StoreDamaged,
     StoredJob,
     TokenRow,
 )
@@ -32,6 +36,9 @@ LOOKED_AT = 5_000
 
 # The columns that `Reads.stored` makes a job of.
 JOB_COLUMNS = "o.id, j.number, j.fold, j.marks"
+
+
+T = TypeVar("T")
 
 
 class JobRow(NamedTuple):
@@ -292,3 +299,15 @@ class Reads:
             )
             for token_id, kept, role, subject, project, queues, created_us, revoked_us in found
         ]
+
+
+def readable(read: Callable[[Reads], T], reads: Reads) -> T:
+    """What is read.
+
+    Raises:
+        StoreDamaged: it cannot be what was written.
+    """
+    try:
+        return read(reads)
+    except (apsw.IOError, *UNREADABLE) as error:
+        raise StoreDamaged(f"the database is damaged ({words(error)}): check it with `tenure log verify`") from error
