@@ -48,7 +48,7 @@ class Held:
 class FaultyStore:
     """The proxy; `endpoint_url` is its address. Faults are matched by method and a part of the decoded path."""
 
-    def __init__(self, target_url: str) -> None:
+    def __init__(self, target_url: str, *, host: str = "127.0.0.1") -> None:
         self.seen: list[Seen] = []
         self.down = False
         self._target = urlsplit(target_url).netloc
@@ -62,11 +62,11 @@ class FaultyStore:
         class Handler(_Handler):
             proxy = store
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
-        self.endpoint_url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.endpoint_url = f"http://{host}:{self._server.server_address[1]}"
 
     def close(self) -> None:
         """End it; held requests go on."""
@@ -192,9 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def faulty_store(target_url: str) -> Iterator[FaultyStore]:
-    """A proxy before the store at that address."""
-    store = FaultyStore(target_url)
+def faulty_store(target_url: str, *, host: str = "127.0.0.1") -> Iterator[FaultyStore]:
+    """A proxy before the store at that address; it listens on `host`."""
+    store = FaultyStore(target_url, host=host)
     try:
         yield store
     finally:

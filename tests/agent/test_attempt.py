@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 
 import pytest
+import structlog
 from google.protobuf.struct_pb2 import Value
 
 from tenure.agent import strays
@@ -172,6 +174,23 @@ async def test_failures_of_the_command(
     assert failed.message == wanted["message"]
     assert (failed.exit_code if failed.HasField("exit_code") else None) == wanted.get("exit_code")
     assert (failed.signal if failed.HasField("signal") else None) == wanted.get("signal")
+
+
+async def test_what_a_command_printed_is_not_in_the_workers_log(bench: Bench) -> None:
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+    try:
+        with structlog.testing.capture_logs() as records:
+            bench.start()
+            session = await bench.server.session()
+            await session.welcome()
+            await session.started(assignment(command="sh", arguments=("-c", "echo a secret; exit 3")))
+            assert (await session.reported("failed")).failed.message == "a secret"
+    finally:
+        structlog.configure(**before)
+    (finished,) = [record for record in records if record["event"] == "finished"]
+    assert (finished["exit_code"], finished["outcome"]) == (3, "failed")
+    assert "a secret" not in str(records)
 
 
 async def test_a_failed_command_still_saves_what_it_wrote(bench: Bench) -> None:

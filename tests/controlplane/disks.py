@@ -18,7 +18,9 @@ class FullDisk:
 
 
 class SlowDisk:
-    """Flushes while `open` is set."""
+    """Flushes while `open` is set; what has waited for that is refused if the disk is `full` then."""
+
+    full = False
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -26,3 +28,5 @@ class SlowDisk:
 
     async def flush(self, events: int) -> None:
         await self.open.wait()
+        if self.full:
+            raise StorageFull("no room")

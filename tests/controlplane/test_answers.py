@@ -7,7 +7,7 @@ from tenure.domain.states import Phase
 from tenure.store.memory import MemoryStore
 from tenure.v1 import job_pb2
 from tenure.v1 import worker_service_pb2 as pb
-from tests.controlplane.disks import FullDisk
+from tests.controlplane.disks import FullDisk, SlowDisk
 from tests.controlplane.fleet import HELD, LOST, FakeWorker, Plane, started, succeeded
 from tests.fakes import FakeClock
 
@@ -190,6 +190,66 @@ async def test_what_has_started_cannot_be_declined() -> None:
         assert len(worker.assignments) == 1
         [ack] = await worker.beat(one.lease_id)
         assert ack.state == HELD
+
+
+async def test_no_beat_is_answered_while_the_end_of_its_lease_is_being_written() -> None:
+    disk = SlowDisk()
+    async with Plane(store=MemoryStore(disk=disk)) as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.start(one.lease_id)
+        await plane.clock.advance(59)
+        disk.open.clear()
+        await plane.clock.advance(5)
+        # It ran out, and cannot be saved any more: a worker that thought so would go on writing to the object store.
+        assert await worker.beat(one.lease_id) == []
+        disk.open.set()
+        await plane.settle()
+        [ack] = await worker.beat(one.lease_id)
+        assert ack.state == LOST
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_welcome_waits_until_it_is_known_which_leases_are_over(written: bool) -> None:
+    disk = SlowDisk()
+    async with Plane(store=MemoryStore(disk=disk)) as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.start(one.lease_id)
+        await plane.clock.advance(59)
+        disk.open.clear()
+        await plane.clock.advance(5)
+        await worker.connect([one])
+        assert worker.call.sent == []
+        disk.full = not written
+        disk.open.set()
+        await plane.settle()
+        [verdict] = worker.call.sent[0].welcome.leases
+        assert verdict.keep is not written
+
+
+async def test_a_lease_whose_end_cannot_be_written_is_kept_by_whoever_is_heard_of() -> None:
+    disk = FullDisk()
+    async with Plane(store=MemoryStore(disk=disk)) as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        [job_id] = await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.start(one.lease_id)
+        disk.full = True
+        await plane.clock.advance(65)
+        [ack] = await worker.beat(one.lease_id)
+        assert ack.state == HELD
+        disk.full = False
+        await plane.clock.advance(30)
+        assert (await plane.job(job_id)).num_interruptions == 0
 
 
 @pytest.mark.parametrize("full", [False, True])

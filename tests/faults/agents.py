@@ -37,6 +37,7 @@ from tenure.v1 import job_pb2
 # How often an attempt writes unless told otherwise, and what a write is reckoned to take.
 WRITE_EVERY_S = 0.1
 WRITE_S = 0.02
+NOWHERE = Path("/nonexistent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,8 @@ class _Writing:
         self._task = asyncio.ensure_future(self._write())
 
     async def wait_failed(self) -> Exception:
-        return await asyncio.get_running_loop().create_future()
+        never: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        return await never
 
     async def finish_during(self) -> None:
         return
@@ -165,16 +167,11 @@ class _Idle:
         self.signal(9)
 
 
-@dataclass(frozen=True)
 class _Folder:
     """Nothing of an idle attempt needs a folder."""
 
-    job_dir: Path = Path("/nonexistent")
-    home: Path = job_dir
-    tmp: Path = job_dir
-    spool: Path = job_dir
-    deadline_file: Path = job_dir
-    progress_file: Path = job_dir
+    def __init__(self) -> None:
+        self.job_dir = self.home = self.tmp = self.spool = self.deadline_file = self.progress_file = NOWHERE
 
     def write_deadline(self, deadline_us: int | None) -> None:
         return

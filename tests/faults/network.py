@@ -1,7 +1,7 @@
 """A network of our own: a server and its workers in network namespaces, and cuts in the lines between them.
 
-Needs Linux and root. Everything is gone again at the end, whatever happened. A line is cut by dropping packets in the
-worker's namespace, so that nobody is told: connections stay open on both sides.
+Needs Linux and root. Everything is gone again at the end, whatever happened. A line is cut by dropping packets where
+they arrive, so that nobody is told: connections stay open on both sides.
 """
 
 from __future__ import annotations
@@ -29,18 +29,9 @@ class Cut(Enum):
     LOSSY = f"{LOSS_PERCENT} % of both ways"
 
     @property
-    def rules(self) -> str:
-        """For nft, in the worker's namespace."""
-        drop = f"numgen random mod 100 < {LOSS_PERCENT} drop" if self is Cut.LOSSY else "drop"
-        out = f"chain out {{ type filter hook output priority 0; {drop}; }}"
-        into = f"chain into {{ type filter hook input priority 0; {drop}; }}"
-        match self:
-            case Cut.TO_SERVER:
-                return out
-            case Cut.FROM_SERVER:
-                return into
-            case Cut.BOTH | Cut.LOSSY:
-                return f"{out}\n{into}"
+    def drop(self) -> str:
+        """For nft."""
+        return f"numgen random mod 100 < {LOSS_PERCENT} drop" if self is Cut.LOSSY else "drop"
 
 
 class Network:
@@ -62,11 +53,16 @@ class Network:
         """The server's address as a worker sees it."""
         return f"198.18.{128 + self.workers.index(worker)}.1"
 
+    @property
+    def here_ip(self) -> str:
+        """The address of this namespace, as everybody in the network sees it; no cut is between."""
+        return f"{self._base}.{self._last + 2}"
+
     def make(self) -> None:
-        """Make namespaces and lines."""
+        """Make namespaces and lines, and ways from everywhere to here."""
         server, here = self.server_namespace, f"{self._name}h"
         lines = [f"netns add {server}", f"link add {here} type veth peer name here netns {server}"]
-        lines += [f"address add {self._base}.{self._last + 2}/30 dev {here}", f"link set {here} up"]
+        lines += [f"address add {self.here_ip}/30 dev {here}", f"link set {here} up"]
         inside = [f"address add {self.server_ip}/30 dev here", "link set here up", "link set lo up"]
         lines += [f"netns add {worker}" for worker in self.workers]
         for number, worker in enumerate(self.workers):
@@ -75,15 +71,26 @@ class Network:
         _ip(lines)
         _ip(inside, server)
         for number, worker in enumerate(self.workers):
-            _ip([f"address add 198.18.{128 + number}.2/30 dev there", "link set there up", "link set lo up"], worker)
+            ways = ["link set there up", "link set lo up", f"route add default via {self.server_ip_for(worker)}"]
+            _ip([f"address add 198.18.{128 + number}.2/30 dev there", *ways], worker)
+        _run(["ip", "netns", "exec", server, "sh", "-c", "cat > /proc/sys/net/ipv4/ip_forward"], "1")
+        # The server's namespace speaks for the workers, so that nothing here has to know a way to them.
+        self._nft(
+            server,
+            'table ip nat {\nchain out { type nat hook postrouting priority 100; oifname "here" masquerade; }\n}\n',
+        )
 
     def cut(self, worker: str, cut: Cut) -> None:
-        """Drop from now on."""
-        self._nft(worker, f"table inet cut {{\n{cut.rules}\n}}\n")
+        """Drop from now on: where packets arrive, for whoever sends into a closed door is told at once."""
+        if cut is not Cut.FROM_SERVER:
+            self._nft(self.server_namespace, _table(worker, f'iifname "w{self.workers.index(worker)}" {cut.drop}'))
+        if cut is not Cut.TO_SERVER:
+            self._nft(worker, _table(worker, f"ip saddr {self.server_ip_for(worker)} {cut.drop}"))
 
     def mend(self, worker: str) -> None:
         """Drop nothing any more."""
-        self._nft(worker, "flush ruleset\n")
+        for namespace in (self.server_namespace, worker):
+            self._nft(namespace, f"table inet {worker}\ndelete table inet {worker}\n")
 
     def close(self) -> None:
         """Remove it all, as far as it was made; processes inside must have ended."""
@@ -91,8 +98,8 @@ class Network:
             subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
         subprocess.run(["ip", "link", "delete", f"{self._name}h"], capture_output=True, check=False)
 
-    def _nft(self, worker: str, rules: str) -> None:
-        _run(["ip", "netns", "exec", worker, "nft", "-f", "-"], rules)
+    def _nft(self, namespace: str, rules: str) -> None:
+        _run(["ip", "netns", "exec", namespace, "nft", "-f", "-"], rules)
 
 
 @contextmanager
@@ -121,6 +128,10 @@ class FarServer(ServerProcess):
         after = len(self.output())
         self.start()
         await self.says(LISTENING, after=after)
+
+
+def _table(name: str, rule: str) -> str:
+    return f"table inet {name} {{\nchain into {{ type filter hook input priority 0; {rule}; }}\n}}\n"
 
 
 def _ip(lines: list[str], namespace: str = "") -> None:

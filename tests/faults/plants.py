@@ -85,18 +85,18 @@ def no_grace() -> None:
 
 def forgets_requests() -> None:
     """A repeat of a request is not known as one."""
-    from tenure.controlplane import handler
+    from tenure.controlplane import changes, handler
     from tenure.controlplane.changes import RequestKey
     from tenure.store.store import Request
 
-    stored = handler.stored_request
+    stored = changes.stored_request
     made = itertools.count()
 
     def under_another_name(key: RequestKey | None, answer: bytes, at_us: int) -> Request | None:
         known = stored(key, answer, at_us)
         return known and dataclasses.replace(known, principal=f"{known.principal}-{next(made)}")
 
-    handler.stored_request = under_another_name
+    setattr(handler, stored.__name__, under_another_name)
 
 
 PLANTS: dict[str, Callable[[], None]] = {

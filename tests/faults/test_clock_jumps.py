@@ -212,8 +212,8 @@ def _judge(follow: Follower, told: Told, lasted_s: float) -> None:
         told.violations.append(f"{len(ends)} of {_limited(follow)} jobs with a time limit have ended at it")
         for event in events:
             if event.job_created.terms.HasField("time_allocation") and event.stream not in ends:
-                story = [f"{type_of(one)} {seconds(one):.1f}" for one in events if one.stream == event.stream]
-                told.violations.append(f"{event.stream}: {', '.join(story)}")
+                types = [type_of(one) for one in events if one.stream == event.stream]
+                told.violations.append(f"{event.stream}: {', '.join(types)}")
     told.ran_s = list(ends.values())
     early_s = ALLOCATION_S * (1 - CORRECTION) - 0.1 - 1
     told.violations += [f"a job of {ALLOCATION_S} s ended after {s:.1f} s" for s in told.ran_s if s < early_s]

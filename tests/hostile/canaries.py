@@ -49,7 +49,9 @@ class Flock:
         return {self.places[int(number)] for number in CANARY.findall(text) if int(number) in self.places}
 
 
-def text_fields(descriptor: Descriptor, path: tuple[FieldDescriptor, ...] = ()) -> Iterator[tuple[FieldDescriptor, ...]]:
+def text_fields(
+    descriptor: Descriptor, path: tuple[FieldDescriptor, ...] = ()
+) -> Iterator[tuple[FieldDescriptor, ...]]:
     """The ways to every text, and to all bytes, in a message; maps as a whole, the same message once on a way."""
     for each in descriptor.fields:
         if is_map(each) or each.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
@@ -99,7 +101,7 @@ def _put(message: Message, path: tuple[FieldDescriptor, ...], flock: Flock, rpc:
     if last.type == FieldDescriptor.TYPE_BYTES:
         value = word.encode()
     elif last.name in ("url", "webhook"):
-        value = f"https://user:{word}@example.org/" if not good else f"https://example.org/?token={word}"
+        value = f"https://user:{word}@127.0.0.1/" if not good else f"https://127.0.0.1:9/?token={word}"
     if last.is_repeated:
         getattr(target, last.name).append(value)
     else:

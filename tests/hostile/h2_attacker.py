@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from tests.hostile import h2_frames as h2
 
 MOST_SECONDS = 600.0
+# How often calls that have ended are begun again.
+REPLACED_EVERY_S = 5.0
 # How much it sends before it lets others have their turn.
 BURST = 100
 
@@ -227,7 +229,7 @@ async def silent_calls(attacker: Attacker) -> None:
             missing = attacker.plan.times - (connection.next_stream // 2 - connection.ended)
             attacker.seen["sent"] += max(0, missing)
             await connection.send(b"".join(connection.headers()[1] for _ in range(missing)))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(REPLACED_EVERY_S)
 
     await attacker.everywhere(hold)
 

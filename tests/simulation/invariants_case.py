@@ -41,6 +41,19 @@ CHANGING = frozenset({"CreateJobs", "ExtendJobs", "TerminateJobs", "PauseQueues"
 
 
 @dataclass(slots=True, eq=False)
+class Sign:
+    """A sign of life of a lease, when the server took it: in virtual time, by which process, and by its clock.
+
+    `answered`: the worker was told that the lease is held, so it may rely on that.
+    """
+
+    at_ns: int
+    boot: int
+    server_ns: int
+    answered: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Stream:
     """One connection of a worker, as its four ends saw it. `ends_ns`: when something was last said on it."""
 
@@ -125,25 +138,36 @@ class Case:
             found.setdefault(beat.lease_id, []).append(beat)
         return found
 
-    def heard_of(self, lease_id: str) -> list[Beat]:
-        """All signs of life of a lease: beats and reports, Accept, and a Hello after which it was kept."""
+    def heard_of(self, lease_id: str) -> list[Sign]:
+        """All signs of life of a lease that the server took, in order."""
         return self._heard.get(lease_id, [])
 
     @cached_property
-    def _heard(self) -> dict[str, list[Beat]]:
-        found = {lease_id: list(beats) for lease_id, beats in self.beats_of.items()}
+    def _heard(self) -> dict[str, list[Sign]]:
+        """A beat, a report or an Accept that names the lease, and a Hello after which it was kept."""
+        found: dict[str, list[Sign]] = {}
         for stream in self.streams.values():
+            waiting: dict[tuple[str, str], list[Sign]] = {}
             for said in stream.server:
                 message: Any = said.message
                 kind = message.WhichOneof("message")
-                if said.end == "server-got" and kind == "accept":
-                    leases = list(message.accept.lease_ids)
-                elif said.end == "server-sent" and kind == "welcome":
-                    leases = [verdict.lease_id for verdict in message.welcome.leases if verdict.keep]
-                else:
+                if said.end == "server-got":
+                    for lease_id in _named(message, kind):
+                        sign = Sign(said.at_ns, said.boot, said.clock_ns)
+                        found.setdefault(lease_id, []).append(sign)
+                        waiting.setdefault((kind, lease_id), []).append(sign)
                     continue
-                for lease_id in leases:
-                    found.setdefault(lease_id, []).append(_sign(said, lease_id, kind))
+                for lease_id in _held(message, kind):
+                    # Answers come in the order of what they answer.
+                    if signs := waiting.get((_ANSWERED.get(kind, ""), lease_id)):
+                        signs.pop(0).answered = True
+                if kind == "welcome":
+                    for verdict in message.welcome.leases:
+                        if verdict.keep:
+                            sign = Sign(said.at_ns, said.boot, said.clock_ns, answered=True)
+                            found.setdefault(verdict.lease_id, []).append(sign)
+        for signs in found.values():
+            signs.sort(key=lambda sign: sign.at_ns)
         return found
 
     @cached_property
@@ -245,16 +269,28 @@ RPC_OF: dict[type[e.Payload], str] = {
 }
 
 
-def _sign(said: Said, lease_id: str, kind: str) -> Beat:
-    return Beat(
-        at_ns=said.at_ns,
-        boot=said.boot,
-        server_ns=said.clock_ns,
-        worker_id=said.worker_id,
-        lease_id=lease_id,
-        count=0,
-        kind=kind,
-    )
+# What is answered by which message.
+_ANSWERED = {"heartbeat_ack": "heartbeat", "accept_ack": "accept", "report_ack": "report"}
+
+
+def _named(message: Any, kind: str) -> list[str]:
+    """Leases that a message of a worker names."""
+    match kind:
+        case "heartbeat":
+            return [beat.lease_id for beat in message.heartbeat.beats]
+        case "report":
+            return [item.lease_id for item in message.report.items]
+        case "accept":
+            return list(message.accept.lease_ids)
+        case _:
+            return []
+
+
+def _held(message: Any, kind: str) -> list[str]:
+    """Leases that an answer of the server calls held."""
+    if kind not in _ANSWERED:
+        return []
+    return [item.lease_id for item in getattr(message, kind).items if item.state == HELD]
 
 
 def _lost(said: Said) -> list[str]:

@@ -23,9 +23,10 @@ class Expiry:
     """One lease that expired, by the monotonic clock of the process that ended it.
 
     Attributes:
-        adopted: an earlier process had given it out; `heard`: this one had heard of it.
-        since_server_ns: from when on it was silent: last heard of, given out, or the process's start.
-        silent_ns: for how long; `least_ns` how long it has to be.
+        adopted: an earlier process had given it out; `heard`: this one had told its worker that it is held.
+        silent_ns: for how long it had been silent: since the last sign of life that was answered, since it was given
+            out, or since the process's start; `least_ns` how long it has to be.
+        ignored_ns: the same since the last sign of life of any kind.
     """
 
     def __init__(self, case: Case, tenure: Tenure) -> None:
@@ -34,21 +35,22 @@ class Expiry:
         self.boot = case.boots[self.commit.boot]
         granted = case.commit_of(tenure.granted)
         self.adopted = granted.boot != self.commit.boot
+        self.length_ns = tenure.length_us * 1000
+        if self.adopted:
+            since = Sign(self.boot.started_ns, self.boot.number, self.boot.server_ns)
+        else:
+            since = Sign(granted.durable_ns, granted.boot, granted.server_ns)
         signs = [
             sign
             for sign in case.heard_of(tenure.lease_id)
             if sign.boot == self.commit.boot and sign.at_ns <= self.commit.durable_ns
         ]
-        self.heard = bool(signs)
-        self.length_ns = tenure.length_us * 1000
-        if signs:
-            last = max(signs, key=lambda sign: sign.server_ns)
-            self.since_server_ns, self.since_ns = last.server_ns, last.at_ns
-        elif self.adopted:
-            self.since_server_ns, self.since_ns = self.boot.server_ns, self.boot.started_ns
-        else:
-            self.since_server_ns, self.since_ns = granted.server_ns, granted.durable_ns
+        answered = [sign for sign in signs if sign.answered]
+        self.heard = bool(answered)
+        self.since_server_ns = (answered or [since])[-1].server_ns
         self.silent_ns = self.commit.server_ns - self.since_server_ns
+        self.ignored = (signs or [since])[-1]
+        self.ignored_ns = self.commit.server_ns - self.ignored.server_ns
         grace = self.adopted and not self.heard
         self.least_ns = max(self.length_ns, GRACE_NS) if grace else self.length_ns
         self.due_server_ns = self.since_server_ns + self.least_ns
@@ -86,7 +88,8 @@ def _given_up(case: Case, tenure: Tenure) -> bool:
 
 def no_early_expiry(case: Case) -> Iterator[str]:
     """No lease expires before it was silent for its length, by the server's monotonic clock and counted from the last
-    sign of life that the server has processed (1.4)."""
+    sign of life that the server has processed and answered with: held (1.4). One that comes while the end is being
+    written is not answered so."""
     for one in _expiries(case):
         if (one.heard or not one.adopted) and one.silent_ns + ROUNDING_NS < one.length_ns:
             what = "heard of" if one.heard else "given"
@@ -106,12 +109,12 @@ def lost_is_noticed(case: Case) -> Iterator[str]:
     the brake on masses and for every standstill of the server, the time that the disk or the server stood still, and
     3 s (1.2, 1.4)."""
     for one in _expiries(case):
-        begin_ns, end_ns = one.since_ns, one.commit.durable_ns
+        begin_ns, end_ns = one.ignored.at_ns, one.commit.durable_ns
         stood = [span for span in one.boot.pauses if span.overlaps(begin_ns, end_ns)]
         troubled_ns = sum_of(case.disk_trouble, begin_ns, end_ns) + sum_of(stood, begin_ns, end_ns)
         allowed_ns = one.least_ns + one.length_ns * (1 + len(stood)) + 2 * troubled_ns + SLACK_NS
-        if one.silent_ns > allowed_ns:
-            yield f"{one.tenure} expired {one.silent_ns / 1e9:g} s after it was heard of, of {allowed_ns / 1e9:g} s"
+        if one.ignored_ns > allowed_ns:
+            yield f"{one.tenure} expired {one.ignored_ns / 1e9:g} s after it was heard of, of {allowed_ns / 1e9:g} s"
 
 
 def masses_are_held(case: Case) -> Iterator[str]:

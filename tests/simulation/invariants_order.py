@@ -32,16 +32,16 @@ def _wishes(case: Case) -> dict[str, list[_Wish]]:
             tries.setdefault(call.operation, []).append(call)
     found: dict[str, list[_Wish]] = {}
     for calls in tries.values():
-        named = named_jobs(calls[0])
-        if len(named) != 1 or getattr(calls[0].request, "validate_only", False):
+        if getattr(calls[0].request, "validate_only", False):
             continue
-        wish = _wish(calls)
-        if wish is not None:
-            found.setdefault(named[0], []).append(wish)
+        for job_id in set(named_jobs(calls[0])):
+            if (wish := _wish(calls, job_id)) is not None:
+                found.setdefault(job_id, []).append(wish)
     return found
 
 
-def _wish(calls: list[Call]) -> _Wish | None:
+def _wish(calls: list[Call], job_id: str) -> _Wish | None:
+    """What it asked of one job; None: what came of it says nothing."""
     first = calls[0]
     request: Any = first.request
     done = next((call for call in calls if call.ok), None)
@@ -61,12 +61,14 @@ def _wish(calls: list[Call]) -> _Wish | None:
         )
     if first.rpc == "TerminateJobs":
         return (sent, done.answered_ns, "end", 0, True) if done is not None else None
-    amount = micros(request.items[0].requested_time)
+    mine = [item for item in request.items if item.job_id == job_id]
+    amount = sum(micros(item.requested_time) for item in mine)
     if done is not None:
         # Without an id, each try is carried out for itself.
         return (sent, done.answered_ns, "extend", amount, True) if first.request_id or len(calls) == 1 else None
     if no is not None:
-        over = isinstance(no.answer, Refusal) and no.answer.reason in ("JOB_FINAL", "JOB_STOPPING")
+        alone = len(mine) == len(request.items) == 1
+        over = alone and isinstance(no.answer, Refusal) and no.answer.reason in ("JOB_FINAL", "JOB_STOPPING")
         unsure = any(call.answer is None for call in calls)
         return None if not over or unsure else (no.sent_ns, no.answered_ns, "over", 0, True)
     return (sent, None, "extend", amount, False) if first.request_id or len(calls) == 1 else (sent, None, "?", 0, False)

@@ -104,6 +104,11 @@ class Link:
         for connection in list(self.connections):
             connection.healed()
 
+    def calm(self) -> None:
+        """From now on nothing is late any more."""
+        self._tail = 0.0
+        self.heal()
+
     def cut(self) -> None:
         """Break every connection; whoever can be reached hears of it."""
         for connection in list(self.connections):

@@ -138,9 +138,10 @@ def plan_of(seed: int) -> Plan:
         WorkerPlan(
             machine=_machine(random, clocks, tail),
             slots=random.choice((1, 1, 2, 3)),
-            queues=random.choice((("default",), ("default", "batch"), ("batch", "default"))),
+            # Somebody has to serve each of them.
+            queues=random.choice((("default",), ("default", "batch"))) if number else ("batch", "default"),
         )
-        for _ in range(random.choice((2, 2, 3, 3, 4)))
+        for number in range(random.choice((2, 2, 3, 3, 4)))
     )
     clients = tuple(_client(random, tail) for _ in range(random.choice((1, 2, 2, 3))))
     return Plan(

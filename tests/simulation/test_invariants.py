@@ -500,7 +500,7 @@ def many(count: int, together_s: float) -> Example:
         example.write(1, made.created(), stream=f"job/job-{number}")
     for number in range(count):
         example.write(10, made.assigned(1, f"worker-{number}", f"lease-{number}"), stream=f"job/job-{number}")
-        example.heard(10 + number * 0.01, f"lease-{number}", 1)
+        example.beats(10 + number * 0.01, 1, f"lease-{number}", stream=number)
     for number in range(count):
         at_s = together_s + number * 0.01
         expired = made.expired(at_s - 10, lease_id=f"lease-{number}", worker_id=f"worker-{number}")

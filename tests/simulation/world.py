@@ -280,6 +280,9 @@ class World:
         self.faults.heal()
         self.healed = True
         self.network.off = False
+        self.medium.slow_s = (0.0005, 0.01)
+        for link in self.network.links.values():
+            link.calm()
         self.history.healed_ns = self.schedule.now_ns
         self.trace("world", "is healed")
         caller, wishes = self.callers[0], self.wishes[0]

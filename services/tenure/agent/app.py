@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata

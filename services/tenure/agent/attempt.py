@@ -314,7 +314,10 @@ class Attempt:
                 self._log.info("finished", outcome="succeeded")
             case Failed():
                 stage = job_pb2.AttemptStage.Name(outcome.stage).removeprefix("ATTEMPT_STAGE_").lower()
-                told = {"exit_code": outcome.exit_code, "signal": outcome.signal, "why": outcome.message}
+                told: dict[str, int | str | None] = {"exit_code": outcome.exit_code, "signal": outcome.signal}
+                if not any(told.values()):
+                    # Otherwise it is what the command has printed last, which is its owner's business.
+                    told["why"] = outcome.message
                 self._log.info("finished", outcome="failed", stage=stage, **{k: v for k, v in told.items() if v})
             case Released():
                 self._log.info("released", why=outcome.reason)

@@ -133,7 +133,7 @@ class Sessions:
     def _claim(self, worker: Worker, held: pb.HeldLease) -> Live | None:
         """The live lease that a worker names, if it is its own."""
         live = self._leases.get(held.lease_id)
-        if live is None or live.ending or live.job_id != held.job_id or live.worker_id != worker.id:
+        if live is None or live.job_id != held.job_id or live.worker_id != worker.id:
             return None
         if live.worker is None:
             self._leases.claim(live, worker)

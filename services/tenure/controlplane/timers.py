@@ -60,6 +60,7 @@ class Timers:
         leases.on_earlier = self._earlier
         upkeep.on_done = self._done
         upkeep.on_failed = self._failed
+        upkeep.on_refused = self._not_ended
 
     def after(self, span_ns: int, call: Callable[[], None]) -> None:
         """Call back after so many nanoseconds."""
@@ -174,8 +175,11 @@ class Timers:
     def _failed(self, job_id: str, command: c.Command) -> None:
         if isinstance(command, c.Tick):
             self.after(SECOND_NS, lambda: self._upkeep.add(job_id, c.Tick()))
-        elif isinstance(command, c.Decline | c.ExpireLease) and (live := self._leases.get(command.lease_id)):
-            # It lives on until that can be written; who is heard of meanwhile keeps it.
+        self._not_ended(command)
+
+    def _not_ended(self, command: c.Command) -> None:
+        """A lease lives on until its end can be written down; who is heard of meanwhile keeps it."""
+        if isinstance(command, c.Decline | c.ExpireLease) and (live := self._leases.get(command.lease_id)):
             live.ending = False
 
     def _arm(self, job_id: str, due_us: int) -> None:

@@ -26,20 +26,26 @@ class Upkeep:
     """Commands of the server itself.
 
     `on_done` is told of every command that was carried out and the job after it; `on_failed` of every one that was not
-    for want of a working store.
+    for want of a working store; `on_refused` of every one that the fold has refused.
     """
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._steps: list[Step] = []
         self._filled = asyncio.Event()
+        self._batch = asyncio.Event()
         self.on_done: Callable[[c.Command, Job], None] = lambda command, job: None
         self.on_failed: Callable[[str, c.Command], None] = lambda job_id, command: None
+        self.on_refused: Callable[[c.Command], None] = lambda command: None
 
     def add(self, job_id: str, command: c.Command) -> None:
         """Have a command carried out soon. At most one of a kind waits for a job, as long as callers ask only once."""
         self._steps.append(Step(job_id=job_id, command=command))
         self._filled.set()
+
+    async def carried_out(self) -> None:
+        """Return when the next batch has been carried out, or was not for want of a working store."""
+        await self._batch.wait()
 
     async def run(self) -> None:
         """Carry out what comes, for ever.
@@ -53,6 +59,8 @@ class Upkeep:
             if not self._steps:
                 self._filled.clear()
             await self._carry_out(steps)
+            self._batch.set()
+            self._batch = asyncio.Event()
 
     async def _carry_out(self, steps: list[Step]) -> None:
         try:
@@ -67,5 +75,7 @@ class Upkeep:
         for step, outcome in zip(steps, executed.jobs, strict=True):
             if isinstance(outcome, Job):
                 self.on_done(step.command, outcome)
-            elif outcome.reason not in (Reason.LEASE_LOST, Reason.JOB_NOT_FOUND, Reason.OUTCOME_CONFLICT):
+                continue
+            self.on_refused(step.command)
+            if outcome.reason not in (Reason.LEASE_LOST, Reason.JOB_NOT_FOUND, Reason.OUTCOME_CONFLICT):
                 log.warning("upkeep_refused", job_id=step.job_id, reason=outcome.reason.value)

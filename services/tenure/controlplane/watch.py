@@ -139,7 +139,8 @@ class Watches:
             async for view in self._snapshot(request, wanted):
                 seen[view.stored.job.id] = view.stored.job.version
                 shown = job_message(view, request.flags, histories=bool(request.ids) or request.flags.include_updates)
-                yield Response(snapshot=shown, resume_token=token)
+                # No token: whoever went on from it would never see the rest of the snapshot.
+                yield Response(snapshot=shown)
             yield self._mark(position, token)
         async for response in self._follow(position, wanted, seen):
             yield response

@@ -157,10 +157,12 @@ class WorkerService:
 
         Raises:
             Refused: HELLO_REQUIRED, PROTOCOL_UNSUPPORTED, QUEUE_NOT_ALLOWED, WORKER_CLONED, SESSION_SUPERSEDED,
-                SLOW_CONSUMER, DRAINING.
+                SLOW_CONSUMER, DRAINING, COMMIT_OUTCOME_UNKNOWN.
         """
         iterator = aiter(messages)
-        session = self._sessions.open(await self._hello(iterator), call)
+        hello = await self._hello(iterator)
+        await self._decided(hello)
+        session = self._sessions.open(hello, call)
         try:
             await session.run(iterator, self._answers.answer)
         finally:
@@ -187,6 +189,21 @@ class WorkerService:
         if first is None or first.WhichOneof("message") != "hello":
             raise Refused(Reason.HELLO_REQUIRED, "the first message must be Hello", field="hello")
         return first.hello
+
+    async def _decided(self, hello: pb.Hello) -> None:
+        """Wait until it is known of every lease the worker names whether it is over: Welcome has to say so."""
+
+        def open_() -> bool:
+            named = (self._leases.get(held.lease_id) for held in hello.leases)
+            return any(live is not None and live.ending for live in named)
+
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_S):
+                while open_():
+                    await self._upkeep.carried_out()
+        except TimeoutError:
+            text = "the end of one of the worker's leases is being written down for long; connect again"
+            raise Refused(Reason.COMMIT_OUTCOME_UNKNOWN, text) from None
 
     async def browse_workers(self, request: pb.BrowseWorkersRequest, call: Call) -> pb.BrowseWorkersResponse:
         """A page of the workers, by id."""

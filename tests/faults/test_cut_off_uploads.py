@@ -1,0 +1,172 @@
+"""Real workers that upload to a real object store all the time and are cut off from the server, but not from the store.
+
+Every worker reaches the store through a proxy of its own, which notes when each request began and ended: under a lease
+that is over, none does either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tenure.v1 import job_pb2
+from tests.acceptance.callers import Caller, duration
+from tests.acceptance.faulty_store import FaultyStore, faulty_store
+from tests.acceptance.processes import WorkerProcess
+from tests.acceptance.waiting import eventually
+from tests.faults.hosts import quantiles, running, stories, until_running
+from tests.faults.network import Cut, FarServer, Network, network
+from tests.faults.scene import LEASE_S, wrong_with
+from tests.faults.warm import Warm, warm
+from tests.proof.record import Proof, settle
+from tests.proof.sizes import first_seed, size
+from tests.proof.tools import needs, needs_linux_root
+from tests.servers.seaweedfs import SeaweedFS
+
+pytestmark = [pytest.mark.processes, pytest.mark.prove, pytest.mark.timeout(3600)]
+
+CUTS = size(short=2, full=15)
+WORKERS = 3
+BUCKET = "faults"
+WITHIN_S = 60.0
+
+# Writes a checkpoint again and again; what is uploaded says which attempt wrote it.
+WRITER = """
+import os, pathlib, time
+pathlib.Path("state").mkdir()
+n = 0
+while True:
+    n += 1
+    pathlib.Path("state/checkpoint").write_text(f"attempt {os.environ['TENURE_ATTEMPT']} write {n}")
+    time.sleep(0.05)
+"""
+
+
+@dataclass(frozen=True)
+class Uploader:
+    """A worker and its way to the store."""
+
+    process: WorkerProcess
+    store: FaultyStore
+
+    def writes(self) -> list[tuple[float, float]]:
+        """When its requests that write began and ended (seconds since the epoch)."""
+        return [(one.began, one.ended) for one in list(self.store.seen) if one.method in ("PUT", "POST")]
+
+
+@dataclass
+class Told:
+    """What came of the cuts."""
+
+    margins_s: list[float] = field(default_factory=list)
+    uploads: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+async def test_cut_off_uploads(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
+    needs_linux_root()
+    needs("ip", "nft")
+    began = time.monotonic()
+    told, generator = Told(), random.Random(first_seed())
+    seaweedfs.create_bucket(BUCKET)
+    with warm() as family, network(WORKERS) as net:
+        async with _workers(tmp_path, family, net, seaweedfs) as (caller, uploaders):
+            await caller.create(_job())
+            for _ in range(CUTS):
+                await _cut(caller, uploaders, net, generator, told)
+            told.violations += wrong_with(await caller.events())
+            told.uploads = sum(len(one.writes()) for one in uploaders.values())
+    settle(
+        Proof(
+            name="cut-off-uploads",
+            promise="A worker that is cut off from the server, but not from the store, uploads nothing after its lease.",
+            fault=f"nft drops to, from, or to and from the server of real workers with leases of {LEASE_S:.0f} s.",
+            runs=CUTS,
+            faults=CUTS,
+            acknowledged=told.uploads,
+            violations=told.violations,
+            figures={"last upload before the lease's end, least / median / p99 / most (s)": quantiles(told.margins_s)},
+            seconds=round(time.monotonic() - began, 1),
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def _workers(
+    directory: Path, family: Warm, net: Network, store: SeaweedFS
+) -> AsyncIterator[tuple[Caller, dict[str, Uploader]]]:
+    """A server, and workers in namespaces of their own, each with its own way to the store."""
+    server = FarServer(directory / "server", net)
+    server.launch = family.launching(namespace=net.server_namespace)
+    uploaders: dict[str, Uploader] = {}
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.close)
+        await server.up()
+        for name in net.workers:
+            faulty = stack.enter_context(faulty_store(store.endpoint_url, host=net.here_ip))
+            process = WorkerProcess(
+                name,
+                directory,
+                server,
+                env=store.environment() | {"AWS_ENDPOINT_URL_S3": faulty.endpoint_url},
+                server_address=f"{net.server_ip_for(name)}:{server.port}",
+            )
+            process.launch = family.launching(namespace=name)
+            stack.callback(process.close)
+            process.start()
+            uploaders[name] = Uploader(process, faulty)
+        caller = Caller(server.address, server.admin_token())
+        try:
+            yield caller, uploaders
+        except BaseException as error:
+            error.add_note("\n".join(one.tail() for one in (server, *(each.process for each in uploaders.values()))))
+            raise
+        finally:
+            await caller.close()
+
+
+async def _cut(
+    caller: Caller, uploaders: dict[str, Uploader], net: Network, generator: random.Random, told: Told
+) -> None:
+    """Cut off whoever has the job, until somebody else uploads; mend, and look when it uploaded last."""
+    ((job_id, lease),) = (await until_running(caller, 1)).items()
+    old, seen = uploaders[lease.worker_id], len(uploaders[lease.worker_id].writes())
+
+    async def uploading() -> bool:
+        return len(old.writes()) > seen + 2
+
+    await eventually(uploading, "uploads of the job", within_s=WITHIN_S)
+    heard, cut = len(old.process.output()), generator.choice([Cut.TO_SERVER, Cut.FROM_SERVER, Cut.BOTH])
+    net.cut(lease.worker_id, cut)
+
+    async def elsewhere() -> bool:
+        live = running(await caller.events()).get(job_id)
+        return live is not None and live.attempt > lease.attempt and bool(uploaders[live.worker_id].writes())
+
+    await eventually(elsewhere, "the job to run elsewhere", within_s=WITHIN_S)
+    net.mend(lease.worker_id)
+    await old.process.says(r" lost  ", after=heard, within_s=WITHIN_S)
+    lost_s = stories(await caller.events())[lease.lease_id].lost_s
+    if lost_s is None:
+        told.violations.append(f"{cut.value}: nobody noticed")
+        return
+    late = [one for one in old.writes() if one[1] > lost_s]
+    told.violations += [f"{cut.value}: an upload ended {ended - lost_s:.2f} s after its lease" for _, ended in late]
+    told.margins_s.append(lost_s - max(ended for _, ended in old.writes()))
+
+
+def _job() -> job_pb2.JobSpecification:
+    rule = job_pb2.SyncRule(bucket=BUCKET, prefix="state/", local_path="state", max_wait=duration(0.2))
+    return job_pb2.JobSpecification(
+        command=sys.executable,
+        arguments=["-c", WRITER],
+        heartbeat_interval=duration(LEASE_S / 2),
+        sync=job_pb2.Sync(during=[rule]),
+    )
