@@ -9,6 +9,7 @@ import pytest
 
 from tenure.agent.sync.offload import Inline
 from tenure.agent.workdir import WorkDir, WorkDirUnusable, read_progress
+from tests.agent.sync.test_removal import make_deep
 from tests.fakes import SequenceIds
 
 
@@ -70,6 +71,53 @@ async def test_what_a_job_made_hard_to_remove_is_removed_and_links_are_not_follo
     await folder.remove()
     assert list(work_dir.jobs.iterdir()) == []
     assert (precious / "file").exists()
+
+
+async def test_folders_of_any_depth_are_removed_at_the_end_and_at_the_next_start(work_dir: WorkDir) -> None:
+    folder = await work_dir.make("j-1")
+    make_deep(folder.job_dir)
+    await folder.remove()
+    assert list(work_dir.jobs.iterdir()) == []
+    make_deep((await work_dir.make("j-2")).job_dir)
+    assert work_dir.remove_stale() == 1
+    assert list(work_dir.jobs.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+async def test_what_a_job_puts_where_the_deadline_is_written_delays_and_changes_nothing(
+    work_dir: WorkDir, kind: str, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    folder = await work_dir.make("j-1")
+    draft = folder.deadline_file.with_name("deadline.new")
+    for path in (draft, folder.deadline_file):
+        path.unlink(missing_ok=True)
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "link":
+            path.symlink_to(precious)
+        else:
+            path.mkdir()
+    folder.write_deadline(5_000_000)
+    assert precious.read_text() == "precious"
+    if kind != "folder":
+        assert folder.deadline_file.read_text() == "5.000000\n"
+    assert [
+        path for path in folder.job_dir.parent.iterdir() if path.name.startswith("deadline.") and path != draft
+    ] == []
+
+
+async def test_a_folder_that_became_a_symlink_is_not_written_through(work_dir: WorkDir, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder = await work_dir.make("j-1")
+    folder.job_dir.parent.rename(tmp_path / "moved")
+    folder.job_dir.parent.symlink_to(elsewhere)
+    folder.write_deadline(5_000_000)
+    await folder.remove()
+    assert list(elsewhere.iterdir()) == []
+    assert list(work_dir.jobs.iterdir()) == []
 
 
 async def test_left_overs_are_removed(work_dir: WorkDir) -> None:

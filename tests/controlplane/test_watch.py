@@ -131,6 +131,14 @@ async def test_others_jobs_are_not_seen(bench: Bench) -> None:
     assert first.event.job_id == mine
 
 
+async def test_no_part_of_a_snapshot_can_be_gone_on_from(bench: Bench) -> None:
+    for _ in range(3):
+        await bench.job()
+    responses = await take(bench.watches.watch(Request(), ALICE), 4)
+    assert kinds(responses) == ["snapshot"] * 3 + ["progress_mark"]
+    assert [bool(response.resume_token) for response in responses] == [False, False, False, True]
+
+
 async def test_marks_come_when_nothing_happens(bench: Bench) -> None:
     watches = Watches(bench.store, bench.resume, mark_seconds=0.01)
     responses = await take(watches.watch(Request(), ALICE), 3)

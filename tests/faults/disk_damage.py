@@ -168,11 +168,7 @@ def _flip(path: Path, offset: int, generator: random.Random) -> None:
 
 
 def _flip_in(path: Path, values: list[bytes], generator: random.Random) -> None:
-    """Flip a bit of one of these values where it is stored in a file; what is in several pages is left alone."""
+    """Flip a bit of one of these values where it is stored in a file, or any bit where none of them is."""
     data = path.read_bytes()
-    while True:
-        value = generator.choice(values)
-        offset = data.rfind(value)
-        if len(value) >= SHORTEST and offset >= 0:
-            _flip(path, offset + generator.randrange(len(value)), generator)
-            return
+    value = generator.choice([value for value in values if len(value) >= SHORTEST and value in data] or [data])
+    _flip(path, data.rfind(value) + generator.randrange(len(value)), generator)

@@ -22,6 +22,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from tenure.controlplane.hosting import Host
 from tenure.store import sqlite_open
 from tenure.store import verify as verify_module
 from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
@@ -31,6 +32,7 @@ from tenure.store.store import StoreError
 from tenure.v1 import event_service_pb2
 from tests.acceptance.callers import Caller, refusal
 from tests.acceptance.mixed_load import MixedLoad
+from tests.acceptance.waiting import eventually
 from tests.controlplane.harness import running_server
 from tests.faults.disk_content import BESIDE, LOG, PROJECTIONS, Content, content_of
 from tests.faults.disk_damage import KINDS, NEED_WAL, Scene, old_copy
@@ -43,7 +45,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 SEEDS = size(short=3, full=100)
 # Every so many seeds begin with files of their own.
 SAME_FILES = 10
-LOAD_S = size(short=150, full=600) / 1000
+LOAD_S = size(short=100, full=600) / 1000
+ENOUGH = 20
 FILES = (NAME, f"{NAME}-wal", "anchor.json", "admin.token", "server.key")
 
 
@@ -77,21 +80,31 @@ def fast() -> Iterator[Path]:
         yield Path(folder)
 
 
-async def test_corruption(tmp_path: Path, fast: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+async def first_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Files whose anchor knows everything."""
+    return await _make_files(tmp_path_factory.mktemp("files"), random.Random(first_seed()), anchored=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_rules_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules of messages are compiled when they are first needed: hardly any are, and starts are many."""
+    monkeypatch.setattr(Host, "prepare", lambda self: None)
+
+
+async def test_corruption(tmp_path: Path, fast: Path, first_files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     told = {kind: Told() for kind in KINDS}
     violations: list[str] = []
-    acknowledged = 0
-    files: Files | None = None
+    files, acknowledged = first_files, first_files.acknowledged
     for seed in range(first_seed(), first_seed() + SEEDS):
-        if files is None or (seed - first_seed()) % SAME_FILES == 0:
+        if seed > first_seed() and (seed - first_seed()) % SAME_FILES == 0:
             files = await _make_files(tmp_path / f"files-{seed}", random.Random(seed))
             acknowledged += files.acknowledged
         for kind in KINDS:
             violations += [
                 f"seed {seed}, {kind}: {wrong}" for wrong in await _damaged(fast, files, kind, seed, told[kind])
             ]
-    assert files is not None
     unnoticed = await _control(fast, files, monkeypatch)
     settle(
         Proof(
@@ -236,9 +249,15 @@ async def _make_files(directory: Path, generator: random.Random, *, anchored: bo
 
 
 async def _work(server: DiskServer, load: MixedLoad) -> None:
+    before = load.ledger.acknowledged()
     await load.connect(server.address)
     await asyncio.sleep(LOAD_S)
-    load.assert_going_on()
+
+    async def worked() -> bool:
+        load.assert_going_on()
+        return load.ledger.acknowledged() >= before + ENOUGH
+
+    await eventually(worked, "some load")
     server.kill()
     await load.disconnected()
 
@@ -271,9 +290,9 @@ async def _control(directory: Path, files: Files, monkeypatch: pytest.MonkeyPatc
             return not _verify(scene.directory) and not await _start(scene.directory)
 
 
-async def test_who_has_seen_a_lost_tail_is_told(tmp_path: Path) -> None:
+async def test_who_has_seen_a_lost_tail_is_told(tmp_path: Path, first_files: Files) -> None:
     """An old copy of everything, the anchor too: no start can notice it, but everybody who has seen more can."""
-    files = await _make_files(tmp_path / "files", random.Random(first_seed()), anchored=True)
+    files = first_files
     with _copied(files, tmp_path / "now") as scene:
         async with running_server(f"sqlite://{scene.directory}") as server:
             caller = Caller(server.address, server.admin_secret)

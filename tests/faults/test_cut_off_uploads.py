@@ -40,7 +40,7 @@ WITHIN_S = 60.0
 # Writes a checkpoint again and again; what is uploaded says which attempt wrote it.
 WRITER = """
 import os, pathlib, time
-pathlib.Path("state").mkdir()
+pathlib.Path("state").mkdir(exist_ok=True)
 n = 0
 while True:
     n += 1
@@ -86,7 +86,7 @@ async def test_cut_off_uploads(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
     settle(
         Proof(
             name="cut-off-uploads",
-            promise="A worker that is cut off from the server, but not from the store, uploads nothing after its lease.",
+            promise="A worker that is cut off from the server, not from the store, uploads nothing after its lease.",
             fault=f"nft drops to, from, or to and from the server of real workers with leases of {LEASE_S:.0f} s.",
             runs=CUTS,
             faults=CUTS,

@@ -1,8 +1,8 @@
 """Random messages, made from the descriptors of the protos: of the right shape, with values at the edges of every type;
 and bytes that were such a message once.
 
-What a server knows (ids of jobs, queues, tokens for pages) is among the values, so that not everything ends at the rules
-of the message.
+What a server knows (ids of jobs, names of queues) is among the values, so that not everything ends at the rules of the
+message.
 """
 
 from __future__ import annotations
@@ -36,10 +36,24 @@ LEASE = "LEASE"
 
 _KNOWN: list[str] = [
     *("standing", "ended", "endless", "fixed", "capped", "still", "plain", "nowhere", LEASE),
-    *("true", "a", "bucket", "data/", "/app/data", "http://127.0.0.1:9/", "JobCreated", "job.created", "1.0.0"),
+    *(
+        "true",
+        "a",
+        "bucket",
+        "data/",
+        "/no-such-root/data",
+        "http://127.0.0.1:9/",
+        "JobCreated",
+        "job.created",
+        "1.0.0",
+    ),
 ]
 _SPECIAL: list[str] = [text for text in (*NO_IDS.values(), *NO_PRINT.values()) if len(text) < 100]
-_LONG = st.builds(lambda text, count: text * count, st.sampled_from(["x", "\u20ac", "\0", "{}", "a/"]), st.sampled_from([64, 257, 1025, 5000]))
+_LONG = st.builds(
+    lambda text, count: text * count,
+    st.sampled_from(["x", "\u20ac", "\0", "{}", "a/"]),
+    st.sampled_from([64, 257, 1025, 5000]),
+)
 TEXTS = st.one_of(
     st.sampled_from(_KNOWN), st.sampled_from(_KNOWN), st.sampled_from(_SPECIAL), st.text(max_size=20), _LONG
 )  # fmt: skip
@@ -226,5 +240,3 @@ def with_lease(message: Message, lease_id: str) -> Message:
 
 def _each(value: Any) -> Iterable[Message]:
     return (value,) if isinstance(value, Message) else (one for one in value if isinstance(one, Message))
-
-

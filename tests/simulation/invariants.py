@@ -1,6 +1,6 @@
 """The checker: everything that must hold of what happened in a world, whatever happened to it.
 
-`check(history)` names every promise that was broken, with a sentence. It knows no world: a history made by hand will do,
+`check(history)` names every promise that was broken, with a sentence. It knows no world: one made by hand will do,
 and `test_invariants.py` makes one that is wrong for each invariant, because a checker that cannot fail proves nothing.
 What is judged while a world runs is in `invariants_state`.
 """

@@ -93,9 +93,11 @@ class Case:
         return self._durable_ns[index] if index < len(self._lasts) else self.history.ended_ns
 
     def told_ns(self, position: int) -> int:
-        """When the server process that wrote an event knew that it was durable."""
+        """When the server process that wrote an event knew that it was durable; if it never did, when it ended."""
         commit = self.commit_of(position)
-        return commit.durable_ns if commit.told_ns is None else commit.told_ns
+        if commit.told_ns is not None:
+            return commit.told_ns
+        return max(commit.durable_ns, self.boots[commit.boot].ended_ns or 0)
 
     def granted_before(self, tenure: Tenure, at_ns: int) -> bool:
         """A lease was there before an instant."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from tenure.domain import events as e
 from tests.simulation.history import Committing
-from tests.simulation.invariants_case import SECOND_NS, Case, sum_of
+from tests.simulation.invariants_case import SECOND_NS, Case, Sign, sum_of
 from tests.simulation.invariants_story import Tenure, value_at
 
 GRACE_NS = 60 * SECOND_NS

@@ -37,9 +37,14 @@ def _read(case: Case, watch: Watch) -> Iterator[str]:
 def _watched(case: Case, watch: Watch) -> Iterator[str]:
     """Jobs, by WatchJobs."""
     seen: dict[str, int] = {}
+    known: dict[str, int] = {}
     last = 0
     for connection in watch.connections:
         snapshot = not connection.resume_token
+        if snapshot:
+            # From the beginning again: what has ended meanwhile is not part of a snapshot of live jobs.
+            known |= seen
+            seen.clear()
         for delivery in connection.deliveries:
             message: Any = delivery.message
             match message.WhichOneof("message"):
@@ -47,8 +52,8 @@ def _watched(case: Case, watch: Watch) -> Iterator[str]:
                     if not snapshot:
                         yield f"{watch.client} was sent a snapshot though it went on from a token"
                     shown = message.snapshot
-                    if shown.version < seen.get(shown.id, 0):
-                        yield f"{watch.client} saw version {shown.version} of job {shown.id} after {seen[shown.id]}"
+                    if shown.version < known.get(shown.id, 0):
+                        yield f"{watch.client} saw version {shown.version} of job {shown.id} after {known[shown.id]}"
                     seen[shown.id] = shown.version
                 case "event":
                     yield from _event(case, watch, message.event, seen, last)

@@ -803,7 +803,7 @@ def an_error_reached_the_loop() -> Example:
 def a_call_is_not_answered_though_all_is_well() -> Example:
     example = made.good()
     request = job_service_pb2.RetrieveJobRequest(id=made.JOB)
-    example.call(950, "RetrieveJob", request, None, unknown_code="DEADLINE_EXCEEDED")
+    example.call(1050, "RetrieveJob", request, None, unknown_code="DEADLINE_EXCEEDED")
     return example
 
 

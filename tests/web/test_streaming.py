@@ -58,8 +58,10 @@ async def test_a_watch_in_events_goes_on_where_it_was(world: WebWorld) -> None:
         assert response.headers["content-type"].startswith("text/event-stream")
         coming = events(response)
         kind, token, snapshot = await anext(coming)
-        assert (kind, snapshot["snapshot"]["id"]) == ("message", job_id)
-        assert token == snapshot["resumeToken"]
+        # No id: a browser that comes back with the id of a part of a snapshot would miss the rest of it.
+        assert (kind, token, snapshot["snapshot"]["id"]) == ("message", "", job_id)
+        _, token, mark = await anext(coming)
+        assert token == mark["resumeToken"]
     await user.post("/v1/jobs:terminate", json={"items": [{"id": job_id}]})
     again = {**EVENTS, "last-event-id": token}
     async with asyncio.timeout(PATIENCE_S), user.stream("GET", "/v1/jobs:watch", headers=again) as response:

@@ -89,7 +89,12 @@ class StoreCopying:
             store=self._store,
             rules=assignment.sync,
             compression=assignment.compression,
-            resolve_path=partial(folders.resolve, private=folder.job_dir, allowed=self._allowed_roots),
+            resolve_path=partial(
+                folders.resolve,
+                private=folder.job_dir,
+                allowed=self._allowed_roots,
+                trusted=folder.job_dir.parent.parent,
+            ),
             owner=assignment.lease_id,
             gate=gate,
             clock=self._clock,

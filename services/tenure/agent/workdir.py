@@ -19,11 +19,12 @@ import json
 import math
 import os
 import re
-import shutil
+import secrets
 import stat
 from pathlib import Path
 from typing import Protocol
 
+from tenure.agent.sync import removal
 from tenure.agent.sync.offload import Offload
 from tenure.runtime.ids import Ids
 from tenure.runtime.logs import get_logger
@@ -41,7 +42,7 @@ class WorkDirUnusable(Exception):
 
 
 class AttemptFolder(Protocol):
-    """The private folder of one attempt."""
+    """The private folder of one attempt; `job_dir` lies in it, and it lies in a folder that no job is given."""
 
     job_dir: Path
     home: Path
@@ -171,10 +172,8 @@ class LocalAttemptFolder:
     def write_deadline(self, deadline_us: int | None) -> None:
         """Replace the file in one step, so that the command never reads half of it."""
         text = "" if deadline_us is None else f"{deadline_us // 1_000_000}.{deadline_us % 1_000_000:06d}\n"
-        draft = self._folder / "deadline.new"
         with contextlib.suppress(OSError):  # a full disk must not end the attempt
-            draft.write_text(text, encoding="ascii")
-            draft.replace(self.deadline_file)
+            _replace(self._folder, self.deadline_file.name, text.encode())
 
     def progress(self) -> job_pb2.Progress | None:
         """Read `{"fraction": 0.4, "message": "…"}`; anything else is passed over."""
@@ -214,20 +213,24 @@ def _read_regular(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def _remove(path: Path) -> None:
-    """Remove a tree, also where its folders were made read-only; a symlink is removed, not followed."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
+def _replace(folder: Path, name: str, data: bytes) -> None:
+    """Give a file new content in one step; what the job has put in the folder is never opened, nor waited for."""
+    parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        draft = f"{name}.{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(draft, flags, 0o644, dir_fd=parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except OSError:
+            os.unlink(draft, dir_fd=parent)
+            raise
+    finally:
+        os.close(parent)
 
-    shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        # The job took the permissions of its own folders away.
-        for folder, names, _ in os.walk(path):
-            for inner in (os.path.join(folder, name) for name in names):
-                with contextlib.suppress(OSError):
-                    if not os.path.islink(inner):
-                        os.chmod(inner, 0o700)
-        shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
+
+def _remove(path: Path) -> None:
+    if not removal.remove(path):
         log.warning("folder_left", path=str(path))

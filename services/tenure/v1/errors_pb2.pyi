@@ -68,7 +68,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the application is not known here and no command is given."""
     ERROR_REASON_DUPLICATE_JOB: _ErrorReason.ValueType  # 24
     """ALREADY_EXISTS: a live job of the same owner has the same specification.
-    Metadata: `job_id`.
+    Metadata: `job_id`, unless it is an earlier item of the same call.
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 25
     """FAILED_PRECONDITION: the request id was used for another request body."""
@@ -182,7 +182,7 @@ ERROR_REASON_APPLICATION_UNKNOWN: ErrorReason.ValueType  # 23
 """INVALID_ARGUMENT: the application is not known here and no command is given."""
 ERROR_REASON_DUPLICATE_JOB: ErrorReason.ValueType  # 24
 """ALREADY_EXISTS: a live job of the same owner has the same specification.
-Metadata: `job_id`.
+Metadata: `job_id`, unless it is an earlier item of the same call.
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 25
 """FAILED_PRECONDITION: the request id was used for another request body."""

@@ -782,7 +782,9 @@ class WatchJobsResponse(_message.Message):
     PROGRESS_MARK_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """Go on after this message."""
+    """Go on after this message. Empty with a snapshot, as the rest of it would be
+    missed: begin anew when the stream breaks before the first mark.
+    """
     @_builtins.property
     def snapshot(self) -> _job_pb2.Job:
         """A job as it is at the start of the watch."""

@@ -109,7 +109,7 @@ def make_sync(private: Path, offload: Threads, clock: SystemClock, gate: OpenGat
             store=store,
             rules=rules,
             compression=compression,
-            resolve_path=lambda path: resolve(path, private=folder, allowed=allowed),
+            resolve_path=lambda path: resolve(path, private=folder, allowed=allowed, trusted=folder.parent.parent),
             owner="attempt 1",
             gate=gate,
             clock=clock,

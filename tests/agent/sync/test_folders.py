@@ -7,6 +7,7 @@ import pytest
 
 from tenure.agent.sync.beneath import PathRefused, Place
 from tenure.agent.sync.folders import MARKER, FolderRefused, clean, prepare, resolve
+from tests.agent.sync.test_removal import make_deep
 
 
 @pytest.fixture
@@ -88,6 +89,16 @@ def test_a_folder_of_ours_is_emptied(place: Place, tmp_path: Path) -> None:
     assert os.listdir(place.path) == [MARKER]
     assert "attempt 2" in (place.path / MARKER).read_text()
     assert keep.read_text() == "kept"
+
+
+def test_folders_of_any_depth_are_emptied(place: Place) -> None:
+    prepare(place, "one")
+    make_deep(place.path)
+    prepare(place, "two")
+    assert os.listdir(place.path) == [MARKER]
+    make_deep(place.path)
+    clean(place)
+    assert os.listdir(place.path) == []
 
 
 def test_a_foreign_folder_is_refused_and_left_alone(place: Place) -> None:

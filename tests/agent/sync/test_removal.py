@@ -12,15 +12,16 @@ import pytest
 from tenure.agent.sync import removal
 from tests.proof.record import ROOT
 
-DEEP = 10_000
+# Beyond what a stack of calls takes, and a path.
+DEEP = 1500
 
 
 def make_deep(top: Path, depth: int = DEEP) -> None:
     """Folders in folders, far deeper than a path may be long."""
     above = os.open(top, os.O_RDONLY)
     for _ in range(depth):
-        os.mkdir("d", dir_fd=above)
-        inner = os.open("d", os.O_RDONLY, dir_fd=above)
+        os.mkdir("deep", dir_fd=above)
+        inner = os.open("deep", os.O_RDONLY, dir_fd=above)
         os.close(above)
         above = inner
     os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=above))

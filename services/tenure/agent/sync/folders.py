@@ -7,12 +7,11 @@ operator allowed, outlives the attempt, and is emptied only when it carries the 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from tenure.agent.sync import beneath
+from tenure.agent.sync import beneath, removal
 from tenure.agent.sync.beneath import Place
 from tenure.agent.sync.keys import RESERVED
 
@@ -29,13 +28,15 @@ class FolderRefused(Exception):
     """A `local_path` that this worker does not use; the message says why and what the operator can do."""
 
 
-def resolve(local_path: str, *, private: Path, allowed: Sequence[Path] = ()) -> Place:
+def resolve(local_path: str, *, private: Path, allowed: Sequence[Path] = (), trusted: Path | None = None) -> Place:
     """Where a rule's `local_path` lies.
 
     Args:
         local_path: As in the rule.
         private: The attempt's private directory; relative paths lie in it.
         allowed: Roots that absolute paths may lie below.
+        trusted: The innermost folder above `private` that no job is given: from there on down no symlink is followed,
+            so that a job does not lead us away by replacing its own directory. None: `private` itself.
 
     Raises:
         FolderRefused: Not a path that this worker allows.
@@ -51,7 +52,8 @@ def resolve(local_path: str, *, private: Path, allowed: Sequence[Path] = ()) -> 
     if not path.is_absolute():
         if str(path) == "." or local_path.startswith("~"):
             raise FolderRefused(f"The local path {shown} names no folder in the job's directory.")
-        return Place(root=private, relative=str(path))
+        root = trusted or private
+        return Place(root=root, relative=str(private.relative_to(root) / path))
     # The innermost root is the one whose own symlinks the operator vouched for.
     for root in sorted(allowed, key=lambda each: len(each.parts), reverse=True):
         if path != PurePosixPath(root) and path.is_relative_to(root):
@@ -71,13 +73,13 @@ def prepare(place: Place, owner: str) -> None:
         owner: One line that names the attempt, for whoever looks at the marker.
 
     Raises:
-        FolderRefused: It holds files and no marker of ours.
+        FolderRefused: It holds files and no marker of ours, or what cannot be removed.
         beneath.PathRefused: It is reached through a symlink.
     """
 
     def own(descriptor: int) -> None:
         if _carries_marker(descriptor):
-            _empty(descriptor)
+            _empty(descriptor, place)
         elif os.listdir(descriptor):
             raise FolderRefused(
                 f"The folder {place.path} holds files that are not ours, so it is not emptied for a job. "
@@ -92,12 +94,13 @@ def clean(place: Place) -> None:
     """Remove everything in an absolute folder that carries our marker, the marker last. Others are left alone.
 
     Raises:
+        FolderRefused: Something in it cannot be removed.
         beneath.PathRefused: It is reached through a symlink.
     """
 
     def empty(descriptor: int) -> None:
         if _carries_marker(descriptor):
-            _empty(descriptor)
+            _empty(descriptor, place)
             os.unlink(MARKER, dir_fd=descriptor)
 
     try:
@@ -113,17 +116,10 @@ def _carries_marker(descriptor: int) -> bool:
         return False
 
 
-def _empty(descriptor: int) -> None:
+def _empty(descriptor: int, place: Place) -> None:
     # The marker stays to the last: a folder that is half emptied when the machine stops must still be known as ours.
-    for name in os.listdir(descriptor):
-        if name == MARKER:
-            continue
-        try:
-            os.unlink(name, dir_fd=descriptor)
-        except (IsADirectoryError, PermissionError):
-            shutil.rmtree(name, dir_fd=descriptor)
-        except FileNotFoundError:
-            continue
+    if not removal.empty(descriptor, keep=MARKER):
+        raise FolderRefused(f"Something in the folder {place.path} cannot be removed by the worker. Remove it by hand.")
 
 
 def _write_marker(descriptor: int, owner: str) -> None:

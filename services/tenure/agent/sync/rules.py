@@ -47,7 +47,9 @@ class Rule:
     max_wait_ns: int
 
     def selects(self, relative: str) -> bool:
-        """Whether the file of this path is copied."""
+        """Whether the file of this path is copied; a name that is no text is selected, for others to refuse."""
+        if not relative.isascii() and not _is_text(relative):
+            return True
         return self.pattern is None or self.pattern.search(relative) is not None
 
     def is_marker(self, relative: str) -> bool:
@@ -79,6 +81,14 @@ def parse(messages: Iterable[job_pb2.SyncRule], resolve_path: Callable[[str], Pl
         )
         for message in messages
     )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _ns(duration: duration_pb2.Duration) -> int:

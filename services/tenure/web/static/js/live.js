@@ -34,8 +34,8 @@ export async function follow({ open, message, state, restart, token = "", place 
         attempt.heard();
         state("live");
         const reached = place(each);
-        if (!reached) continue; // It has only been agreed to.
-        token = reached;
+        if (!reached && !each.snapshot) continue; // It has only been agreed to.
+        token = reached || token; // What breaks off within a snapshot begins anew.
         wait_ms = FIRST_WAIT_MS;
         message(each);
       }
