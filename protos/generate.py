@@ -64,4 +64,6 @@ def _without_validate(descriptors: bytes) -> bytes:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python protos/generate.py FOLDER (services, for the code that is committed)")
     main(sys.argv[1])

@@ -298,7 +298,7 @@ async def test_conversations_of_workers(house: House, data: st.DataObject) -> No
     assert not wrong
 
 
-# --- the control, and the end ------------------------------------------------------------------------------------------
+# --- the control, and the end -----------------------------------------------------------------------------------------
 
 noticed: list[str] = []
 

@@ -56,7 +56,7 @@ class Limits:
     open_calls: int = 200
     open_streams: int = 1000
     at_once: int = 64
-    unread_bytes: int = 256 * 1024 * 1024
+    unread_bytes: int = 128 * 1024 * 1024
 
 
 class Kind(Enum):
