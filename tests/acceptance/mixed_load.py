@@ -80,9 +80,11 @@ class MixedLoad:
         self._caller: Caller | None = None
         self._worker: ScriptedWorker | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._gone = False
 
     async def connect(self, address: str) -> None:
         """Talk to the server that is there now: first about what stayed unknown, then about more."""
+        self._gone = False
         self._caller = Caller(address, self._token)
         old, self._worker = self._worker, ScriptedWorker(address, self._token, "machine", _now_us, slots=SLOTS)
         if old is not None:
@@ -107,6 +109,7 @@ class MixedLoad:
 
     async def disconnected(self) -> None:
         """Wait until everybody has noticed that the server is gone."""
+        self._gone = True
         _, pending = await asyncio.wait(self._tasks, timeout=45)
         assert not pending, pending
         await asyncio.gather(*self._tasks)
@@ -155,14 +158,12 @@ class MixedLoad:
 
     async def _extend(self) -> None:
         while True:
-            if (job_id := self._any_job()) is not None:
-                await self._extension(self._request_id("extend"), job_id, self._random.randrange(1, 100))
+            await self._extension(self._request_id("extend"), await self._any_job(), self._random.randrange(1, 100))
             await asyncio.sleep(0)
 
     async def _terminate(self) -> None:
         while True:
-            if (job_id := self._any_job()) is not None:
-                await self._termination(self._request_id("end"), job_id)
+            await self._termination(self._request_id("end"), await self._any_job())
             await asyncio.sleep(0.002)
 
     async def _creation(self, request_id: str, count: int) -> None:
@@ -197,9 +198,14 @@ class MixedLoad:
         self._number += 1
         return f"{kind}-{self._number}"
 
-    def _any_job(self) -> str | None:
+    async def _any_job(self) -> str:
+        """One of those made lately, once there is one; Unknown when the server has gone before there was."""
+        while not self.ledger.created:
+            if self._gone:
+                raise Unknown("the server has gone")
+            await asyncio.sleep(0.005)
         recent = list(self.ledger.created)[-20:]
-        return self._random.choice(self.ledger.created[self._random.choice(recent)]) if recent else None
+        return self._random.choice(self.ledger.created[self._random.choice(recent)])
 
     # --- the worker ---------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,8 @@ HOSTS, SLOTS, JOBS = (12, 6, 30) if FULL else (6, 3, 8)
 # After so many jumps a worker is killed, as long as there are enough, and a job with a time limit is made.
 KILL_EVERY = 100 if FULL else 7
 ALLOCATION_S = 2.0
-BUSY_S = 1.0
+# For a machine that is busy with other things, as it is while all tests run.
+BUSY_S = 1.0 if FULL else 10.0
 # The server takes a clock that is ahead of its own for right by no more than a second a minute.
 CORRECTION = 1 / 60
 WITHIN_S = 60.0
@@ -79,8 +80,8 @@ class Told:
     killed: dict[str, float] = field(default_factory=dict)
     noticed_s: list[float] = field(default_factory=list)
     ran_s: list[float] = field(default_factory=list)
-    expired: int = 0
     events: int = 0
+    braked: int = 0
     clock_off_s: float = 0
     violations: list[str] = field(default_factory=list)
 
@@ -119,6 +120,7 @@ async def test_clock_jumps(tmp_path: Path) -> None:
             violations=told.violations,
             figures={
                 "leases of killed workers": len(told.killed),
+                "expiries held back as a fault of the server's": told.braked,
                 "killed to noticed, least / median / p99 / most (s)": quantiles(told.noticed_s),
                 f"run of jobs with {ALLOCATION_S} s, least / median / p99 / most (s)": quantiles(told.ran_s),
                 "times of events off by at most (s)": round(told.clock_off_s, 3),
@@ -147,7 +149,7 @@ async def _run(
     ready: asyncio.Barrier,
     *,
     jumps: int,
-    patience_s: float = 1 + 3 * BUSY_S,
+    patience_s: float = 20.0,
 ) -> Told:
     """Live through so many jumps, losing workers and running jobs with a time limit all the while."""
     told, env = Told(), clock.environment
@@ -168,6 +170,7 @@ async def _run(
         await _until_settled(follow, told, patience_s)
         told.violations += await follow.caught_up(here.caller)
         told.jumps = clock.jumps - before
+        told.braked = here.server.output().count("leases_held")
         _judge(follow, told, time.monotonic() - began_s)
     return told
 
@@ -206,7 +209,9 @@ def _judge(follow: Follower, told: Told, lasted_s: float) -> None:
     for event in events:
         if event.HasField("lease_expired") and event.lease_expired.lease_id in told.killed:
             told.noticed_s.append(came[event.event_id] - told.killed[event.lease_expired.lease_id])
-    told.violations += [f"noticed after {s:.1f} s" for s in told.noticed_s if s > LEASE_S + 1 + BUSY_S]
+    # A server that was late itself, or lost too many at once, has given all leases their time again.
+    noticed_s = LEASE_S + 1 + BUSY_S + (LEASE_S + 1) * told.braked
+    told.violations += [f"noticed after {s:.1f} s" for s in told.noticed_s if s > noticed_s]
     ends = _ends(follow)
     if len(ends) != _limited(follow):
         told.violations.append(f"{len(ends)} of {_limited(follow)} jobs with a time limit have ended at it")

@@ -25,7 +25,7 @@ from tests.faults.network import Cut, FarServer, Network, network
 from tests.faults.scene import LEASE_S, Scene, together, wall_offset_s, wrong_with
 from tests.faults.warm import Warm, warm
 from tests.proof.record import Proof, settle
-from tests.proof.sizes import first_seed, size
+from tests.proof.sizes import FULL, first_seed, size
 from tests.proof.tools import needs, needs_linux_root
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
@@ -36,9 +36,11 @@ CONTROL_CUTS = 1
 AT_ONCE = 3
 JOBS = 4
 WORKERS = 8
-BUSY_S = 1.0
-# The holder of a lease writes nothing more after so much of it; the next line of the journal follows at once or never.
+# For a machine that is busy with other things, as it is while all tests run.
+BUSY_S = 1.0 if FULL else 10.0
+# The holder of a lease writes nothing more after so much of it; a line of the journal follows at once or never.
 FENCE_S = 0.8 * LEASE_S
+LANDING_S = BUSY_S / 20
 # A worker gives up a server that has not answered for so long, and goes on calling it until it answers.
 SILENT_S = 3.0
 MENDED_S = 40.0
@@ -213,7 +215,7 @@ async def _judge(here: Scene, told: Told, off: list[CutOff]) -> None:
             )
         last_s = max((line.at_s for line in written if line.lease_id == story.lease_id), default=one.at_s)
         told.fenced_s.append(last_s - one.at_s)
-        if last_s - one.at_s > FENCE_S + 0.05:
+        if last_s - one.at_s > FENCE_S + LANDING_S:
             told.violations.append(f"{one.cut.value}: it wrote for another {last_s - one.at_s:.2f} s")
 
 

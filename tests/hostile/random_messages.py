@@ -34,6 +34,42 @@ from tests.hostile.catalogue_values import (
 DEPTH = 7
 LEASE = "LEASE"
 
+# Good values of texts, by the names of their fields; of all others "a".
+MILD: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("id", "ids", "job_id", "job_ids"), ("standing", "standing", "ended", "nowhere")),
+    **dict.fromkeys(("lease_id", "lease_ids"), (LEASE,)),
+    **dict.fromkeys(("queue", "queues"), ("random", "still")),
+    **dict.fromkeys(("page_token", "resume_token", "project", "pattern", "commit_marker"), ("",)),
+    **dict.fromkeys(("url", "webhook"), ("http://127.0.0.1:9/",)),
+    "request_id": ("", "", "again"),
+    "command": ("true",),
+    "bucket": ("bucket",),
+    "prefix": ("data/",),
+    "local_path": ("a", "b/c"),
+    "path": ("relative",),
+    "types": ("JobCreated",),
+    "event_types": ("job.created",),
+    "worker_id": ("w",),
+    "incarnation": ("i",),
+    "name": ("a", "random"),
+    "key": ("a", "B"),
+}
+# What is refused whenever it is set to anything, and what is refused when it is left out.
+UNBUILT = {"suspension", "ssh_enabled", "restart_on_exit", "resources", "application", "product"}
+REQUIRED = {
+    "items",
+    "specification",
+    "id",
+    "ids",
+    "job_id",
+    "requested_time",
+    "command",
+    "url",
+    "role",
+    "subject",
+    "name",
+}
+
 _KNOWN: list[str] = [
     *("standing", "ended", "endless", "fixed", "capped", "still", "plain", "nowhere", LEASE),
     *(
@@ -113,64 +149,85 @@ _JSON = st.recursive(
 _VALUES = _JSON.map(_value)
 _STRUCTS = st.dictionaries(st.text(max_size=3), _VALUES, max_size=2).map(lambda f: struct_pb2.Struct(fields=f))
 
-_WELL_KNOWN: dict[str, st.SearchStrategy[Any]] = {
-    "google.protobuf.Duration": _SPANS,
-    "google.protobuf.Timestamp": _INSTANTS,
-    "google.protobuf.Value": _VALUES,
-    "google.protobuf.Struct": _STRUCTS,
+# Of each kind good ones, and all.
+_WELL_KNOWN: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy[Any]]] = {
+    "google.protobuf.Duration": (st.sampled_from([Duration(seconds=s) for s in (1, 30, 3600)]), _SPANS),
+    "google.protobuf.Timestamp": (st.just(Timestamp(seconds=1_633_329_776)), _INSTANTS),
+    "google.protobuf.Value": (st.just(struct_pb2.Value(number_value=1)), _VALUES),
+    "google.protobuf.Struct": (st.just(struct_pb2.Struct()), _STRUCTS),
 }
 _SCALARS: dict[int, st.SearchStrategy[Any]] = {
-    FieldDescriptor.CPPTYPE_STRING: TEXTS,
     FieldDescriptor.CPPTYPE_INT32: _INT32,
     FieldDescriptor.CPPTYPE_INT64: _INT64,
     FieldDescriptor.CPPTYPE_DOUBLE: _DOUBLES,
-    FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
 }
 
 
 def messages(descriptor: Descriptor) -> st.SearchStrategy[Message]:
-    """Messages of a type."""
-    return _messages(descriptor, DEPTH)
+    """Messages of a type: good ones, such with one bad value here and there, and such that are bad all over.
+
+    The rules of a message refuse the last kind at once; what lies behind them is reached by the others.
+    """
+    return st.one_of(*(_messages(descriptor, DEPTH, heat) for heat in (0, 10, 20, 50)))
 
 
-def _messages(descriptor: Descriptor, depth: int) -> st.SearchStrategy[Any]:
+def _messages(descriptor: Descriptor, depth: int, heat: int) -> st.SearchStrategy[Any]:
+    """`heat` is how many of a hundred values are bad."""
     known = _WELL_KNOWN.get(descriptor.full_name)
     if known is not None:
-        return known
-    fields = [(each, _of_field(each, depth)) for each in descriptor.fields if depth or each.message_type is None]
+        return _either(heat, *known)
+    fields = [(each, _of_field(each, depth, heat)) for each in descriptor.fields if depth or each.message_type is None]
 
     @st.composite
     def made(draw: st.DrawFn) -> Message:
         message = GetMessageClass(descriptor)()
-        # Full ones reach further, empty ones find what is missing.
-        share = draw(st.sampled_from([2, 5, 9]))
+        share = draw(st.sampled_from([3, 6, 9]))
+        chosen: set[str] = set()
         for each, strategy in fields:
-            if draw(st.integers(0, 9)) < share:
-                _set(message, each, draw(strategy))
+            several = each.containing_oneof is not None and each.containing_oneof.name in chosen
+            if several or draw(st.integers(0, 9)) >= max(share, 9 * (each.name in REQUIRED)):
+                continue
+            _set(message, each, draw(strategy))
+            if each.containing_oneof is not None:
+                chosen.add(each.containing_oneof.name)
         return message
 
     return made()
 
 
-def _of_field(each: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
+def _of_field(each: FieldDescriptor, depth: int, heat: int) -> st.SearchStrategy[Any]:
     message = each.message_type
     if message is not None and message.GetOptions().map_entry:
         keys, values = message.fields_by_name["key"], message.fields_by_name["value"]
-        return st.lists(st.tuples(_of_one(keys, depth), _of_one(values, depth)), max_size=3)
-    one = st.deferred(lambda: _of_one(each, depth))
+        return st.lists(st.tuples(_of_one(keys, depth, heat), _of_one(values, depth, heat)), max_size=3)
+    one = st.deferred(lambda: _of_one(each, depth, heat))
     if not each.is_repeated:
         return one
     many = st.tuples(one, st.sampled_from([33, 65, 1001])).map(lambda pair: [pair[0]] * pair[1])
-    return st.one_of(st.lists(one, min_size=1, max_size=3), st.lists(one, min_size=1, max_size=2), many)
+    few = st.lists(one, min_size=0 if each.name in UNBUILT else 1, max_size=0 if each.name in UNBUILT else 2)
+    return _either(heat // 2, few, many if each.name not in UNBUILT else st.lists(one, max_size=2))
 
 
-def _of_one(each: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
+def _of_one(each: FieldDescriptor, depth: int, heat: int) -> st.SearchStrategy[Any]:
     if each.message_type is not None:
-        return _messages(each.message_type, depth - 1)
+        return _messages(each.message_type, depth - 1, heat)
     if each.enum_type is not None:
         defined = [value.number for value in each.enum_type.values]
-        return st.one_of(st.sampled_from(defined), st.sampled_from([99, -1, MAX_INT32, MIN_INT32]))
-    return BYTES if each.type == FieldDescriptor.TYPE_BYTES else _SCALARS[each.cpp_type]
+        return _either(heat, st.sampled_from(defined), st.sampled_from([99, -1, MAX_INT32, MIN_INT32]))
+    if each.type == FieldDescriptor.TYPE_BYTES:
+        return _either(heat, st.binary(max_size=40), BYTES)
+    if each.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return _either(heat, st.sampled_from(MILD.get(each.name, ("a",))), TEXTS)
+    if each.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return _either(heat, st.just(False) if each.name in UNBUILT else st.booleans(), st.booleans())
+    mild: dict[int, st.SearchStrategy[Any]] = {FieldDescriptor.CPPTYPE_DOUBLE: st.sampled_from([0.0, 0.5, 1.0])}
+    return _either(heat, mild.get(each.cpp_type, st.sampled_from([1, 1, 2])), _SCALARS[each.cpp_type])
+
+
+def _either(heat: int, mild: st.SearchStrategy[Any], hostile: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    if not heat:
+        return mild
+    return st.integers(0, 99).flatmap(lambda number: hostile if number >= 100 - heat else mild)
 
 
 def _set(message: Message, each: FieldDescriptor, value: Any) -> None:

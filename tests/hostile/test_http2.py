@@ -22,7 +22,7 @@ from tests.acceptance.processes import ServerProcess
 from tests.acceptance.waiting import eventually
 from tests.hostile import h2_frames as h2
 from tests.hostile.h2_attacker import Attacker, Connection, Plan
-from tests.hostile.h2_scene import MEGABYTE, Attack, Scene, Seen
+from tests.hostile.h2_scene import Attack, Scene, Seen
 from tests.proof.record import Proof, settle
 from tests.proof.sizes import FULL, size
 
@@ -35,97 +35,47 @@ RETRIEVE = job_service_pb2.RetrieveJobRequest(id="nobody's").SerializeToString()
 WATCH = job_service_pb2.WatchJobsRequest().SerializeToString()
 BROWSE = job_service_pb2.BrowseJobsRequest(page_size=1000).SerializeToString()
 JOBS = "/tenure.v1.JobService"
-HEALTH = "/grpc.health.v1.Health"
-
-# How much the server may grow at most. A held call costs it some 25 KB and a held stream 30: ten thousand of them, and
-# as much again for the ends of their predecessors.
-HOLDING = 512 * MEGABYTE
-# One caller may leave 128 MiB of answers unread, and each exists up to three times on its way out.
-UNREAD = 512 * MEGABYTE
-# Of one caller's messages 64 are taken in at a time, each 4 MiB, and they are put together before they are read.
-UPLOADS = 512 * MEGABYTE
 
 
 def attacks() -> list[Attack]:
-    """All of them. Where nothing else is said the server may grow by 128 MB, what its allocator keeps of any flood."""
+    """All of them."""
     lasts_s = float(size(short=0, full=8))
 
     def attack(kind: str, connections: int, times: int, *, message: bytes = RETRIEVE, **more: Any) -> Attack:
         return Attack(attack=kind, connections=connections, times=times, message=message, lasts_s=lasts_s, **more)
 
-    places = size(short=SHORT_PLACES, full=1000)
+    def anonymous(kind: str, times: int, name: str, rpc: str) -> Attack:
+        return attack(kind, wide, times, name=name, rpc=f"/grpc.health.v1.Health/{rpc}", message=b"", anonymous=True)
+
+    watch = {"rpc": f"{JOBS}/WatchJobs", "message": WATCH}
+    browse = {"rpc": f"{JOBS}/BrowseJobs", "message": BROWSE}
     wide = size(short=2, full=10)
     many = size(short=100, full=800)
+    places = size(short=SHORT_PLACES, full=1000)
+    uploads = size(short=30, full=100)
+    frames = size(short=5000, full=200_000)
     return [
         # Places: calls and streams that are held open.
-        attack("silent_calls", wide, places, growth=HOLDING),
-        attack(
-            "silent_calls",
-            wide,
-            places,
-            growth=HOLDING,
-            name="silent_health_checks",
-            rpc=f"{HEALTH}/Check",
-            anonymous=True,
-        ),
-        attack("half_closed", wide, size(short=300, full=5000), growth=HOLDING),
-        attack("unknown_tokens", wide, size(short=300, full=5000), growth=HOLDING),
-        attack(
-            "open_streams",
-            wide,
-            size(short=100, full=500),
-            growth=HOLDING,
-            name="open_watches",
-            rpc=f"{JOBS}/WatchJobs",
-            message=WATCH,
-        ),
-        attack(
-            "open_streams",
-            wide,
-            places,
-            growth=HOLDING,
-            name="open_health_watches",
-            rpc=f"{HEALTH}/Watch",
-            anonymous=True,
-        ),
+        attack("silent_calls", wide, places),
+        anonymous("silent_calls", places, "silent_health_checks", "Check"),
+        attack("half_closed", wide, size(short=300, full=5000)),
+        attack("unknown_tokens", wide, size(short=300, full=5000)),
+        attack("open_streams", wide, size(short=100, full=500), name="open_watches", **watch),
+        anonymous("open_streams", places, "open_health_watches", "Watch"),
         # Memory: answers that nobody reads, and messages that never end.
-        attack(
-            "unread",
-            wide,
-            size(short=60, full=100),
-            growth=UNREAD,
-            name="unread_answers",
-            rpc=f"{JOBS}/BrowseJobs",
-            message=BROWSE,
-        ),
-        attack(
-            "unread",
-            wide,
-            size(short=60, full=200),
-            growth=UNREAD,
-            name="unread_watches",
-            rpc=f"{JOBS}/WatchJobs",
-            message=WATCH,
-        ),
-        attack("slow_uploads", wide, size(short=30, full=100), growth=UPLOADS),
-        attack(
-            "slow_uploads",
-            wide,
-            size(short=30, full=100),
-            growth=UPLOADS,
-            name="slow_anonymous_uploads",
-            rpc=f"{HEALTH}/Check",
-            anonymous=True,
-        ),
-        # Floods.
-        attack("rapid_reset", wide, size(short=500, full=20_000)),
+        attack("unread", wide, size(short=60, full=100), name="unread_answers", **browse),
+        attack("unread", wide, size(short=60, full=200), name="unread_watches", **watch),
+        attack("slow_uploads", wide, uploads),
+        anonymous("slow_uploads", uploads, "slow_anonymous_uploads", "Check"),
+        # Floods. Calls that are given up at once pile up before the server has looked at them, whoever has sent them.
+        attack("rapid_reset", wide, size(short=500, full=20_000), sheds=FULL),
         attack("made_you_reset", wide, size(short=200, full=5000)),
         attack("large_metadata", wide, size(short=5, full=100)),
         attack("endless_continuation", wide, size(short=300, full=20_000)),
         attack("gzip_bomb", wide, size(short=2, full=50)),
-        attack("pings", wide, size(short=1000, full=200_000)),
-        attack("settings_flood", wide, size(short=5000, full=200_000)),
-        attack("empty_frames", wide, size(short=5000, full=200_000)),
+        attack("pings", wide, frames),
+        attack("settings_flood", wide, frames),
+        attack("empty_frames", wide, frames),
         attack("window_overflow", wide, 5),
         attack("huge_frames", wide, 16),
         attack("garbage", many, 1),

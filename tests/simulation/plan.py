@@ -130,7 +130,8 @@ def plan_of(seed: int) -> Plan:
     random = Random(f"{seed}/plan")
     clocks = random.random() < 0.5
     tail = random.choice((0.0, 0.0, 0.02, 0.1))
-    heal_s = random.uniform(60.0, 240.0)
+    # Most are short; some are long enough for what takes minutes.
+    heal_s = 30.0 + 250.0 * random.random() ** 3
     quiet = random.random() < 0.04
     kinds = () if quiet else tuple(kind for kind, (chance, *_) in KINDS.items() if random.random() < chance)
     often = random.random() < 0.3

@@ -16,7 +16,6 @@ from tenure.v1 import worker_service_pb2 as pb
 from tests.simulation.calls import Context
 from tests.simulation.disk import SimulatedDisk, SimulatedStore
 from tests.simulation.history import Beat, Boot, Sent
-from tests.simulation.loop import NS
 from tests.simulation.machine import Machine
 from tests.simulation.network import Connection, End
 
@@ -154,10 +153,9 @@ class Server:
             await asyncio.sleep(0)
 
     def _fatal(self, _error: BaseException) -> None:
-        """The store can no longer be trusted: the process ends, if not at this very instant."""
+        """The store can no longer be trusted: the process ends at once, before anybody is told anything."""
         self.world.trace(self.process.name, "the store is lost")
-        delay_ns = int(self._random.uniform(0, 0.2) * NS)
-        self.world.nature.at_virtual(self.world.schedule.now_ns + delay_ns, self.world.server_ended, self, "fatal")
+        self.world.server_ended(self, "fatal")
 
     # What the network tells, and what is written down of it.
 

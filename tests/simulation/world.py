@@ -32,7 +32,7 @@ from tests.simulation.wishes import Wishes
 
 # How long after the faults everything may take to come to its end, and what is told then to be told.
 LIVENESS_NS = 1500 * NS
-REST_NS = 25 * NS
+REST_NS = 32 * NS
 LOOK_NS = 5 * NS
 # The first client is the administrator.
 ADMIN = "local"

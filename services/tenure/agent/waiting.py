@@ -22,23 +22,32 @@ async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> 
         TimeoutError: the time was over first.
     """
     main = asyncio.ensure_future(work)
-    timer = asyncio.ensure_future(clock.sleep(seconds))
+    timer: asyncio.Future[None] | None = None
     try:
-        await asyncio.wait((main, timer), return_when=asyncio.FIRST_COMPLETED)
+        # Most work has nothing to wait for; then no timer is needed either.
+        await asyncio.sleep(0)
+        if not main.done():
+            timer = asyncio.ensure_future(clock.sleep(seconds))
+            await asyncio.wait((main, timer), return_when=asyncio.FIRST_COMPLETED)
         if main.done():
             return main.result()
         raise TimeoutError
     finally:
-        await settle(main, timer)
+        await (settle(main) if timer is None else settle(main, timer))
         # An error that leads to its own task is let go of late, and what its frames hold with it: calls, connections.
         del main, timer
 
 
 async def settle(*tasks: asyncio.Future[Any]) -> None:
     """Cancel what is not done, wait for all, and look at every result so that none is reported as forgotten."""
-    for task in tasks:
+    unfinished = [task for task in tasks if not task.done()]
+    for task in unfinished:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    if unfinished:
+        await asyncio.wait(unfinished)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
 
 
 class Changes:
@@ -66,11 +75,13 @@ class Changes:
         if seconds is None:
             await self._wait(condition)
             return True
+        timer = asyncio.ensure_future(self._clock.sleep(max(0.0, seconds)))
+        timer.add_done_callback(lambda _: self._event.set())
         try:
-            await within(self._clock, max(0.0, seconds), self._wait(condition))
-        except TimeoutError:
+            await self._wait(lambda: condition() or timer.done())
             return condition()
-        return True
+        finally:
+            await settle(timer)
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         while not condition():
