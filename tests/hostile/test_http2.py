@@ -47,8 +47,8 @@ def attacks() -> list[Attack]:
     def anonymous(kind: str, times: int, name: str, rpc: str) -> Attack:
         return attack(kind, wide, times, name=name, rpc=f"/grpc.health.v1.Health/{rpc}", message=b"", anonymous=True)
 
-    watch = {"rpc": f"{JOBS}/WatchJobs", "message": WATCH}
-    browse = {"rpc": f"{JOBS}/BrowseJobs", "message": BROWSE}
+    watch: dict[str, Any] = {"rpc": f"{JOBS}/WatchJobs", "message": WATCH}
+    browse: dict[str, Any] = {"rpc": f"{JOBS}/BrowseJobs", "message": BROWSE}
     wide = size(short=2, full=10)
     many = size(short=100, full=800)
     places = size(short=SHORT_PLACES, full=1000)

@@ -16,7 +16,7 @@ import time
 
 from tests.simulation.minimising import smallest
 from tests.simulation.plan import plan_of
-from tests.simulation.ranges import Totals, run_range
+from tests.simulation.ranges import run_range
 from tests.simulation.running import Outcome, run_seed
 
 

@@ -12,8 +12,8 @@ from google.rpc import error_details_pb2, status_pb2
 from tenure.agent.assignment import Assignment
 from tenure.agent.connection import ConnectionRefused
 from tenure.agent.transport import StreamEnded
-from tenure.agent.worker import Worker, WorkerIdentity
 from tenure.agent.workdir import AttemptFolder
+from tenure.agent.worker import Worker, WorkerIdentity
 from tenure.v1 import worker_service_pb2 as pb
 from tests.simulation.calls import CONNECT
 from tests.simulation.history import AgentLife, Execution, Said, Span

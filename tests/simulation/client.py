@@ -71,6 +71,13 @@ class Caller:
 
     async def wish(self, rpc: str, request: Any, *, tries: int | None = None) -> Message | Refusal | None:
         """Have a call made, again where that is right; its outcome, None: it is unknown."""
+        self.world.wishing += 1
+        try:
+            return await self._wish(rpc, request, tries)
+        finally:
+            self.world.wishing -= 1
+
+    async def _wish(self, rpc: str, request: Any, tries: int | None) -> Message | Refusal | None:
         operation = self.world.next_operation()
         policy = RetryPolicy(attempts=tries or self.plan.tries, initial_s=0.2, maximum_s=5.0)
         backoff = Backoff(policy, self.random)
@@ -141,7 +148,10 @@ class Caller:
             twice=True,
         )
 
+        world.wishing += 1
+
         def send() -> None:
+            world.wishing -= 1
             call.sent_ns = world.schedule.now_ns
             world.history.calls.append(call)
             pending = Pending(Connection(self.link, self.process, RPCS[rpc][0], self.metadata))
@@ -164,13 +174,13 @@ class Caller:
         self.world.watching.append(watch)
         backoff = StreamBackoff(RetryPolicy(attempts=1000, stream_maximum_s=5.0), self.random, self.clock)
         token = ""
-        while not self.world.closing:
+        while not self._closing():
             try:
                 async with aclosing(self._connected(watch, token, room)) as deliveries:
                     async for delivery in deliveries:
                         backoff.heard()
                         token = delivery.resume_token or token
-                        if self.world.closing:
+                        if self._closing():
                             break
                         if pause_s and not self.world.healed:
                             await asyncio.sleep(self.random.uniform(0, pause_s))
@@ -183,6 +193,9 @@ class Caller:
                 except TenureError:
                     return
         watch.complete = True
+
+    def _closing(self) -> bool:
+        return self.world.closing
 
     async def _connected(self, watch: Watch, token: str, room: int) -> AsyncGenerator[Delivery, None]:
         """One connection of a watch."""
@@ -281,7 +294,7 @@ def refusal_of(end: End) -> Refusal | None:
             info = error_details_pb2.ErrorInfo()
             if detail.Unpack(info):
                 reason = info.reason.removeprefix("ERROR_REASON_")
-                subject = info.metadata["job_id"] if "job_id" in info.metadata else ""
+                subject = info.metadata.get("job_id", "")
     if not reason or reason in _UNSURE:
         return None
     return Refusal(code=end.code, reason=reason, message=message, subject=subject)

@@ -224,4 +224,3 @@ def slow(kind: float, random: Random) -> tuple[float, float]:
     """Bounds of how long a flush takes on a disk of a kind: 0 is fast, 1 is very slow."""
     longest = 0.01 * (3000**kind) * random.uniform(0.5, 1.0)
     return longest / 20, longest
-

@@ -198,7 +198,9 @@ def _faults(
                     kind=kind,
                     begin_ns=int(begin_s * NS),
                     length_ns=int(min(length_s, max(0.0, heal_s - begin_s)) * NS),
-                    target=random.randrange(workers + clients) if kind.startswith("net.") else random.randrange(workers),
+                    target=random.randrange(workers + clients)
+                    if kind.startswith("net.")
+                    else random.randrange(workers),
                     measure=random.random(),
                 )
             )

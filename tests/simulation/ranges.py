@@ -121,8 +121,9 @@ def _piece(piece: tuple[int, int, str | None, bool]) -> Totals:
             if totals.broken and not every:
                 break
         gc.collect()
-        # What stays is what all seeds share; looking at it again and again would be in vain.
-        gc.freeze()
+        if not gc.get_freeze_count():
+            # What stays is what all seeds share; looking at it again and again would be in vain.
+            gc.freeze()
     finally:
         sys.unraisablehook = before
     return totals

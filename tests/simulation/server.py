@@ -1,5 +1,8 @@
 """One server process: the real services over the simulated store, without a listener of their own."""
 
+# Time is virtual here: looking again after a while costs nothing and cannot be too slow.
+# ruff: noqa: ASYNC110
+
 from __future__ import annotations
 
 import asyncio
@@ -133,6 +136,8 @@ class Server:
             await services.let_go(self._hang_up)
             running.cancel()
         await store.close()
+        # Whoever has waited for the store hears of it; then nothing may be left.
+        await asyncio.sleep(0.001)
 
     def _open(self) -> None:
         self.serving = True
@@ -231,4 +236,3 @@ def describe(error: BaseException) -> str:
         frame = frame.tb_next
     where = f" at {frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame is not None else ""
     return f"{error!r}{where}"
-

@@ -86,7 +86,11 @@ class Wishes:
 
     def _known(self) -> list[str]:
         """Jobs that this client may name."""
-        return [job_id for job_id, subject in self._world.jobs.items() if subject == self._caller.subject or self._caller.admin]
+        return [
+            job_id
+            for job_id, subject in self._world.jobs.items()
+            if subject == self._caller.subject or self._caller.admin
+        ]
 
     def _request_id(self) -> str:
         if self._random.random() < self._caller.plan.careless:
@@ -150,9 +154,7 @@ class Wishes:
             answer: Any = await self._caller.wish("BrowseJobs", request)
             if answer is None or isinstance(answer, Refusal) or not answer.next_page_token:
                 return
-            request = job_service_pb2.BrowseJobsRequest(
-                page_size=request.page_size, page_token=answer.next_page_token
-            )
+            request = job_service_pb2.BrowseJobsRequest(page_size=request.page_size, page_token=answer.next_page_token)
 
     async def _pause(self) -> None:
         if not self._world.plan.pauses:

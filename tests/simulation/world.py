@@ -3,6 +3,9 @@
 From one seed everything follows: see `plan`. The world writes down what happens in a `History`; it judges nothing.
 """
 
+# Time is virtual here: looking again after a while costs nothing and cannot be too slow.
+# ruff: noqa: ASYNC110
+
 from __future__ import annotations
 
 import asyncio
@@ -27,7 +30,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.network import Connection, End, Network
 from tests.simulation.objects import Objects
 from tests.simulation.plan import ClientPlan, MachinePlan, Plan
-from tests.simulation.server import Server
+from tests.simulation.server import QUEUES, Server
 from tests.simulation.wishes import Wishes
 
 # How long after the faults everything may take to come to its end, and what is told then to be told.
@@ -50,6 +53,7 @@ class World:
         jobs: that were created, with the subject of their owner.
         healed: the faults are over.
         closing: everything is about to end.
+        wishing: calls that clients still make, or may still make again.
         coverage: how often each kind of fault met which state.
     """
 
@@ -74,6 +78,7 @@ class World:
         self.watching: list[Watch] = []
         self.open_watches: list[Pending] = []
         self.healed = self.closing = False
+        self.wishing = 0
         self.kill_at_boot: int | None = None
         self.server: Server | None = None
         self.processes: list[Process] = []
@@ -84,7 +89,9 @@ class World:
         self._incarnations = [0 for _ in plan.workers]
         self.server_machine = self._machine("server", plan.server)
         self.client_machine = self._machine("clients", replace(plan.server, rate=1.0, skew_ns=0))
-        self.machines = [self._machine(f"machine-{number}", worker.machine) for number, worker in enumerate(plan.workers)]
+        self.machines = [
+            self._machine(f"machine-{number}", worker.machine) for number, worker in enumerate(plan.workers)
+        ]
         self.agents: list[Agent | None] = [None for _ in plan.workers]
         for number, worker in enumerate(plan.workers):
             self._link(f"w{number}", worker.machine)
@@ -120,9 +127,7 @@ class World:
         subject = ADMIN if admin else USERS[number % len(USERS)]
         secret = self._token(subject, Role.ADMIN if admin else Role.USER)
         self._link(name, plan.machine)
-        return Caller(
-            self, self.network.links[name], name, subject=subject, secret=secret, admin=admin, plan=plan
-        )
+        return Caller(self, self.network.links[name], name, subject=subject, secret=secret, admin=admin, plan=plan)
 
     # Its life.
 
@@ -290,8 +295,10 @@ class World:
 
     async def _resume(self, wishes: Wishes) -> None:
         """Queues that somebody has paused go on; then wait until there is nothing more to do."""
-        for name in ("default", "batch"):
-            while self.plan.pauses and not await wishes.pause(name, paused=False):
+        while self.wishing:  # the last calls may pause a queue, or make a job
+            await asyncio.sleep(1.0)
+        for name in QUEUES if self.plan.pauses else ():
+            while not await wishes.pause(name, paused=False):
                 await asyncio.sleep(1.0)
         end_ns = self.schedule.now_ns + LIVENESS_NS
         while self.schedule.now_ns < end_ns and not self._all_final():
@@ -421,4 +428,3 @@ class World:
         if any(not (link.up and link.down) for link in self.network.links.values()):
             states.append("blocked")
         return states or ["idle"]
-

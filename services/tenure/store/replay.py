@@ -18,7 +18,7 @@ from tenure.domain.states import Phase
 from tenure.projections.histories import NO_MARKS, Marks, mark
 from tenure.projections.jobs import columns_of, twin_of
 from tenure.store.codec import TYPE_OF
-from tenure.store.decoding import parse
+from tenure.store.decoding import DecodeError, parse
 from tenure.store.decoding import payload as read_payload
 from tenure.store.folds import job_to_bytes, queue_to_bytes
 from tenure.store.sqlite_rows import Row, job_row, origin_row
@@ -127,7 +127,12 @@ def follow(stream: Stream, position: int, version: int, time_us: int, payload: e
 
 
 def event_pages(connection: apsw.Connection, upto: int) -> Iterator[list[EventRow]]:
-    """All events up to a position, in pages, in order."""
+    """All events up to a position, in pages, in order.
+
+    Raises:
+        DecodeError: they come in another order, as from pages of a damaged database that were put in each other's place:
+            going on from the last position of each would never end.
+    """
     after = 0
     while True:
         page = rows(
@@ -138,5 +143,8 @@ def event_pages(connection: apsw.Connection, upto: int) -> Iterator[list[EventRo
         )
         if not page:
             return
+        for row in page:
+            if row[0] <= after:
+                raise DecodeError(f"after position {after} comes position {row[0]}")
+            after = row[0]
         yield page
-        after = page[-1][0]

@@ -16,6 +16,7 @@ from tenure.domain.queue import Queue
 from tenure.projections.histories import Marks, tell
 from tenure.store import chain, codec
 from tenure.store.damage import UNREADABLE, words
+from tenure.store.decoding import DecodeError
 from tenure.store.folds import job_from_bytes, queue_from_bytes
 from tenure.store.origins import Created, Origins
 from tenure.store.sqlite_rows import find_request
@@ -95,6 +96,9 @@ class Reads:
             f"WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?",
             (*arguments, limit),
         )
+        if found and found[-1][0] <= after:
+            # Pages in each other's place: whoever goes on from here would get the same for ever.
+            raise DecodeError(f"after position {after} comes position {found[-1][0]}")
         events = [self._event(row) for row in found]
         return events, max(after, events[-1].position if len(events) == limit else upto)
 
