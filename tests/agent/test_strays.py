@@ -79,6 +79,23 @@ async def test_the_guardian_ends_what_its_agent_left(tmp_path: Path, make: Calla
     assert (await left.wait()).signal == signal.SIGKILL
 
 
+@pytest.mark.parametrize("leave", ["os.setpgid(0, 0)", "os.setsid()"])
+async def test_the_guardian_finds_what_left_its_group(
+    tmp_path: Path, make: Callable[..., LocalRunner], eventually: Eventually, leave: str
+) -> None:
+    guard = Guard(jobs=tmp_path / "jobs")
+    folder = tmp_path / "jobs" / "job-1"
+    folder.mkdir(parents=True)
+    file = tmp_path / "pid"
+    code = FORKS.format(leave=leave, end="time.sleep(600)")
+    await make(guard=guard).start(python(folder, code, str(file)))
+    other = await make().start(line(tmp_path, "sleep", "600", TENURE_JOB_DIR=f"{tmp_path}/jobs-of-another/1"))
+    pid = await pid_in(file, eventually)
+    guard.close()
+    assert not alive(pid)
+    assert alive(other.pid)
+
+
 async def test_left_overs_of_an_earlier_agent_are_found_by_their_folder(
     tmp_path: Path, make: Callable[..., LocalRunner], eventually: Eventually
 ) -> None:

@@ -5,7 +5,7 @@ leaves when a service fails.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
@@ -284,45 +284,6 @@ async def test_a_deadline_of_the_callers_is_kept(server: Hosted, jobs: Jobs) -> 
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     async with asyncio.timeout(10):
         await jobs.cancelled.wait()
-
-
-class Past:
-    """A call whose deadline has passed as its message comes."""
-
-    def __init__(self, raw: bytes) -> None:
-        self.messages = [raw]
-        self.ended: list[tuple[grpc.StatusCode, str]] = []
-
-    def peer(self) -> str:
-        return "test"
-
-    def time_remaining(self) -> float:
-        return 0.0
-
-    def add_done_callback(self, callback: Callable[[Past], None]) -> None:
-        pass
-
-    async def read(self) -> object:
-        return self.messages.pop(0)
-
-    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: object) -> None:
-        self.ended.append((code, details))
-
-
-async def test_a_call_whose_deadline_has_passed_changes_nothing(server: Hosted, jobs: Jobs) -> None:
-    context = Past(named("a"))
-    handler = server.host.service(Arrived(RETRIEVE, await server.bearer(Role.USER)))
-    assert await handler.stream_unary(None, context) == b""
-    assert [code for code, _ in context.ended] == [grpc.StatusCode.DEADLINE_EXCEEDED]
-    assert jobs.calls == []
-
-
-class Arrived(grpc.HandlerCallDetails):
-    """What is known of a call before its message."""
-
-    def __init__(self, method: str, invocation_metadata: tuple[tuple[str, str], ...]) -> None:
-        self.method = method
-        self.invocation_metadata = invocation_metadata
 
 
 async def test_more_calls_than_the_limit_are_refused_and_places_come_back(jobs: Jobs) -> None:

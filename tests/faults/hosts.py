@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tenure.events.v1 import event_pb2
 from tenure.v1 import job_pb2
@@ -13,7 +14,11 @@ from tests.acceptance.callers import Caller, duration
 from tests.acceptance.processes import Launch, Process, ServerProcess, environment
 from tests.acceptance.waiting import eventually
 
-CONNECTED = r"connected +.*session="
+ENDS: tuple[Literal["job_requeued", "job_terminated", "assignment_declined"], ...] = (
+    "job_requeued",
+    "job_terminated",
+    "assignment_declined",
+)
 
 
 class HostProcess(Process):
@@ -57,6 +62,7 @@ class LeaseStory:
     """What the log says of one lease; instants are seconds since the epoch, by the server's clock.
 
     Attributes:
+        over_s: when it ended, however it did; None: it has not.
         lost_s: when it expired; None: it did not.
         silence_s: for how long its worker had not been heard of then.
     """
@@ -66,6 +72,7 @@ class LeaseStory:
     worker_id: str
     attempt: int
     began_s: float
+    over_s: float | None = None
     lost_s: float | None = None
     silence_s: float = 0.0
 
@@ -78,10 +85,11 @@ def seconds(event: event_pb2.Event) -> float:
 def stories(events: Iterable[event_pb2.Event]) -> dict[str, LeaseStory]:
     """All leases of a log, by id."""
     found: dict[str, LeaseStory] = {}
+    live: dict[str, LeaseStory] = {}
     for event in events:
         if event.HasField("job_assigned"):
             assigned = event.job_assigned
-            found[event.event_id] = LeaseStory(
+            found[event.event_id] = live[event.stream] = LeaseStory(
                 lease_id=event.event_id,
                 job_id=event.stream.removeprefix("job/"),
                 worker_id=assigned.worker_id,
@@ -92,6 +100,8 @@ def stories(events: Iterable[event_pb2.Event]) -> dict[str, LeaseStory]:
             story = found[event.lease_expired.lease_id]
             story.lost_s = seconds(event)
             story.silence_s = event.lease_expired.silence.ToMicroseconds() / 1e6
+        elif any(event.HasField(end) for end in ENDS) and event.stream in live:
+            live.pop(event.stream).over_s = seconds(event)
     return found
 
 

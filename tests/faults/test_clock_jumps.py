@@ -78,6 +78,7 @@ class Told:
 
     jumps: int = 0
     killed: dict[str, float] = field(default_factory=dict)
+    victims: set[str] = field(default_factory=set)
     noticed_s: list[float] = field(default_factory=list)
     ran_s: list[float] = field(default_factory=list)
     events: int = 0
@@ -180,6 +181,7 @@ async def _kill_one(here: Scene, told: Told) -> None:
     live = running(await here.caller.events())
     victim = next(host for host in here.hosts if host.running)
     victim.kill()
+    told.victims.add(victim.name)
     now_s = time.clock_gettime(time.CLOCK_MONOTONIC)
     told.killed |= {story.lease_id: now_s for story in live.values() if story.worker_id == victim.name}
 
@@ -189,7 +191,7 @@ async def _until_settled(follow: Follower, told: Told, patience_s: float) -> Non
     give_up = time.monotonic() + max(LEASE_S, ALLOCATION_S) + patience_s
     while time.monotonic() < give_up:
         known = stories(follow.events)
-        lost = all(lease_id in known and known[lease_id].lost_s is not None for lease_id in told.killed)
+        lost = all(lease_id in known and known[lease_id].over_s is not None for lease_id in told.killed)
         if lost and len(_ends(follow)) == _limited(follow):
             return
         await asyncio.sleep(0.05)
@@ -201,10 +203,9 @@ def _judge(follow: Follower, told: Told, lasted_s: float) -> None:
     told.violations += wrong_with(events)
     came = {event.event_id: at_s for at_s, event in follow.came}
     for story in known.values():
-        killed_s = told.killed.get(story.lease_id)
-        if killed_s is None and story.lost_s is not None:
+        if story.lost_s is not None and story.worker_id not in told.victims:
             told.violations.append(f"{story.job_id}: its lease expired, and its worker lived")
-        elif killed_s is not None and story.lost_s is None:
+        elif story.over_s is None and story.worker_id in told.victims:
             told.violations.append(f"{story.job_id}: its lease lives on, and its worker was killed")
     for event in events:
         if event.HasField("lease_expired") and event.lease_expired.lease_id in told.killed:

@@ -29,7 +29,7 @@ from tests.acceptance.callers import Caller, duration, extension
 from tests.acceptance.processes import Launch, ServerProcess
 from tests.acceptance.waiting import eventually
 from tests.faults.agents import Commands, Journal, agents
-from tests.faults.follower import follower
+from tests.faults.follower import Follower, follower
 from tests.faults.mischief import mischief
 from tests.faults.scene import together, wrong_with
 from tests.faults.warm import warm
@@ -52,6 +52,7 @@ TIMEOUT_S = 1.0
 RETRY = RetryPolicy(attempts=3, initial_s=0.02, maximum_s=0.1)
 LATE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 ANSWERED_S = 60.0
+QUIET_S = 120.0
 # An extension may come after the end.
 REFUSALS = frozenset({"JOB_FINAL"})
 # Jobs here are served by nobody: they wait to be extended and ended.
@@ -150,9 +151,9 @@ async def _run(directory: Path, launch: Launch, *, requests: int) -> Told:
                         user = _User(f"c{number}", proxy.address, token, told.ledger, requests)
                         group.create_task(user.run())
                 proxy.behave()
-                await _all_ended(caller, told)
+                await _all_ended(watchers[0], told)
                 for watcher in watchers:
-                    told.violations += await watcher.caught_up(caller)
+                    told.violations += await watcher.caught_up(caller, within_s=QUIET_S)
                     told.drops += watcher.drops
             told.tricks, told.played = proxy.faults, dict(proxy.played)
         _judge(await caller.events(), told)
@@ -250,11 +251,12 @@ class _User:
         return f"{self._name}-{self._number}"
 
 
-async def _all_ended(caller: Caller, told: Told) -> None:
+async def _all_ended(watcher: Follower, told: Told) -> None:
     """What was given out has been done, and is known to have been."""
 
     async def ended() -> bool:
-        events = await caller.events()
+        await asyncio.sleep(0.1)
+        events = watcher.events
         final = {event.stream for event in events if event.HasField("job_terminated")}
         served = {
             event.stream for event in events if event.HasField("job_created") and event.job_created.queue != PARKED
@@ -262,7 +264,7 @@ async def _all_ended(caller: Caller, told: Told) -> None:
         return served <= final
 
     try:
-        await eventually(ended, "the end of all jobs that were given out", within_s=60)
+        await eventually(ended, "the end of all jobs that were given out", within_s=QUIET_S)
     except AssertionError:
         told.violations.append("some jobs that were given out never ended")
 

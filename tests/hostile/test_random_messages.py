@@ -6,19 +6,14 @@ for.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -28,25 +23,23 @@ from tenure.controlplane.inprocess import InProcess
 from tenure.controlplane.permissions import Role
 from tenure.controlplane.tokens import Tokens
 from tenure.controlplane.webhooks.announcing import WebhookSettings
-from tenure.runtime.calls import CallFailed, Metadata
+from tenure.runtime.calls import CallFailed
 from tenure.store.memory import MemoryStore
-from tenure.v1 import admin_service_pb2, errors_pb2, job_service_pb2
+from tenure.v1 import admin_service_pb2, job_service_pb2
 from tenure.v1 import worker_service_pb2 as pb
-from tests.controlplane.harness import RunningServer, running_server
+from tests.controlplane.harness import running_server
 from tests.controlplane.webhooks.rig import LOOSE
 from tests.fakes import FakeClock, SequenceIds
 from tests.hostile.catalogue import BROWSE, CONNECT, CREATE, RETRIEVE
 from tests.hostile.judge import harm
-from tests.hostile.outcome import Outcome, of_status
-from tests.hostile.random_messages import messages, mutated, with_lease
-from tests.hostile.scene import METHODS, STANDING, caller_of, path_of, raw_of
+from tests.hostile.outcome import of_status
+from tests.hostile.random_calls import House, talk
+from tests.hostile.random_messages import messages, mutated
+from tests.hostile.scene import METHODS, STANDING, path_of, raw_of
 from tests.proof.record import Proof, settle
 from tests.proof.sizes import FULL, first_seed, size
 
 SHAPED, BROKEN, CONVERSATIONS = size(short=6, full=800), size(short=4, full=400), size(short=15, full=2000)
-# What answers with a stream has no end, if all is well.
-WAIT_S = 0.01
-ANSWERED_S = 10.0
 
 RPCS = sorted(rpc for rpc in METHODS if not METHODS[rpc].client_streaming)
 
@@ -61,60 +54,6 @@ def examples(count: int) -> settings:
     return settings(
         max_examples=count, deadline=None, derandomize=not FULL, database=None, suppress_health_check=list(HealthCheck)
     )
-
-
-class Raw:
-    """Bytes in the place of a message."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-
-    def SerializeToString(self) -> bytes:  # noqa: N802 - as messages call it
-        return self._raw
-
-
-@dataclass
-class House:
-    """A server, called from within its process."""
-
-    server: RunningServer
-    channel: InProcess
-    tokens: dict[str, str]
-
-    @property
-    def position(self) -> int:
-        return self.server.plane.store.head().position
-
-    def metadata(self, rpc: str) -> Metadata:
-        return (("authorization", f"Bearer {self.tokens[caller_of(rpc)]}"),)
-
-    async def call(self, rpc: str, raw: bytes) -> Outcome:
-        """One request, and the first of what is answered."""
-        response = GetMessageClass(METHODS[rpc].output_type)
-        request = cast(Message, Raw(raw))
-        try:
-            if not METHODS[rpc].server_streaming:
-                answer = await self.channel.unary(path_of(rpc), request, response, self.metadata(rpc))
-                return Outcome(code="OK", answers=(answer.SerializeToString(),))
-            stream = self.channel.stream(path_of(rpc), _once(request), response, self.metadata(rpc))
-            async with aclosing(stream) as answers:
-                async with asyncio.timeout(WAIT_S):
-                    for _ in range(5):
-                        await anext(answers)
-        except CallFailed as failed:
-            return of_status(failed.status)
-        except (TimeoutError, StopAsyncIteration):
-            pass
-        return Outcome(code="OK")
-
-    async def is_well(self) -> bool:
-        """The next good call works, and the store goes on."""
-        outcome = await self.call(RETRIEVE, raw_of(RETRIEVE, {"id": STANDING}))
-        return outcome.code == "OK" and not self.server.fatal
-
-
-async def _once(request: Message) -> AsyncIterator[Message]:
-    yield request
 
 
 @pytest.fixture(scope="module")
@@ -206,82 +145,6 @@ async def test_messages_with_broken_bytes(house: House, rpc: str, data: st.DataO
 # --- conversations ----------------------------------------------------------------------------------------------------
 
 HELLO = {"hello": {"worker_id": "w", "incarnation": "i", "protocol_version": 1, "queues": ["random"], "slots": 4}}
-
-
-class Conversation:
-    """One stream of a worker, from within the process."""
-
-    def __init__(self, house: House, rpc: str) -> None:
-        self.lease_id = "none"
-        self.heard: set[str] = set()
-        self.refusals: list[pb.Refusal] = []
-        self.ended: Outcome | None = None
-        self.news = asyncio.Event()
-        self._rpc = rpc
-        self._house = house
-        self._sent: asyncio.Queue[Message | None] = asyncio.Queue()
-
-    def say(self, message: Message | None) -> None:
-        """Send a message; None: no more."""
-        self._sent.put_nowait(message)
-
-    async def _requests(self) -> AsyncIterator[Message]:
-        while (message := await self._sent.get()) is not None:
-            yield message
-
-    async def run(self) -> None:
-        """Listen to the end."""
-        response = GetMessageClass(METHODS[self._rpc].output_type)
-        metadata = self._house.metadata(self._rpc)
-        stream = self._house.channel.stream(path_of(self._rpc), self._requests(), response, metadata)
-        self.ended = Outcome(code="OK")
-        try:
-            async with aclosing(stream) as answers:
-                self.ended = None
-                async for answer in answers:
-                    self._hear(answer)
-            self.ended = Outcome(code="OK")
-        except CallFailed as failed:
-            self.ended = of_status(failed.status)
-        self.news.set()
-
-    def _hear(self, answer: Message) -> None:
-        if isinstance(answer, pb.ConnectResponse):
-            for item in answer.assignments.items:
-                self.lease_id = item.lease_id
-            self.heard.update(item.lease_id for item in answer.accept_ack.items)
-            self.refusals.append(answer.refusal)
-        self.news.set()
-
-    async def round_trip(self) -> None:
-        """Return when everything that was said is answered, or the stream has ended."""
-        # Acknowledgements may share a message; a lease that nobody has is told from all others.
-        ping = f"ping-{len(self.heard)}"
-        self.say(pb.ConnectRequest(accept=pb.Accept(lease_ids=[ping])))
-        async with asyncio.timeout(ANSWERED_S):
-            while ping not in self.heard and self.ended is None:
-                self.news.clear()
-                await self.news.wait()
-
-
-async def talk(house: House, script: list[Message]) -> Outcome:
-    """Say all this on one stream; how it ended, or OK when it did not."""
-    conversation = Conversation(house, CONNECT)
-    running = asyncio.get_running_loop().create_task(conversation.run())
-    try:
-        for message in script:
-            conversation.say(with_lease(message, conversation.lease_id))
-            await conversation.round_trip()
-            if conversation.ended is not None:
-                return conversation.ended
-        if any(each.reason == errors_pb2.ERROR_REASON_INTERNAL for each in conversation.refusals):
-            return Outcome(code="INTERNAL", said="a message is refused for a defect")
-        return Outcome(code="OK")
-    except TimeoutError:
-        return Outcome(code="UNKNOWN", said="a message is not answered")
-    finally:
-        running.cancel()
-        await asyncio.wait((running,))
 
 
 @seed(first_seed())

@@ -18,9 +18,10 @@ from tenure.v1 import worker_service_pb2 as pb
 from tests.simulation.calls import CONNECT
 from tests.simulation.history import AgentLife, Execution, Said, Span
 from tests.simulation.machine import Machine
-from tests.simulation.network import Connection, End, Item, Link, Piece
+from tests.simulation.network import Connection, Link
 from tests.simulation.objects import Sync, copying_of
 from tests.simulation.server import describe
+from tests.simulation.wire import End, Item, Piece
 from tests.simulation.work import Folder, Folders, Runner
 
 if TYPE_CHECKING:

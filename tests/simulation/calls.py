@@ -15,7 +15,8 @@ import grpc
 
 from tenure.controlplane import status
 from tests.simulation.history import Said
-from tests.simulation.network import Connection, End, Item, Piece
+from tests.simulation.network import Connection
+from tests.simulation.wire import End, Item, Piece
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server

@@ -27,8 +27,9 @@ from tenure.v1 import (
 from tests.simulation.history import Call, Delivery, Refusal, Watch
 from tests.simulation.history import Connection as WatchConnection
 from tests.simulation.loop import NS
-from tests.simulation.network import Connection, End, Item, Link, Piece
+from tests.simulation.network import Connection, Link
 from tests.simulation.plan import ClientPlan
+from tests.simulation.wire import End, Item, Piece
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

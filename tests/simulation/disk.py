@@ -29,7 +29,8 @@ from tenure.store.store import (
     Unit,
 )
 from tests.simulation.history import Checkpoint, Committing
-from tests.simulation.loop import Process, Schedule
+from tests.simulation.loop import Schedule
+from tests.simulation.process import Process
 
 LOG_ID = "simulated"
 EPOCH = 1

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.disk import slow
 from tests.simulation.history import Fault, Span
-from tests.simulation.loop import NS, Process
+from tests.simulation.loop import NS
 from tests.simulation.machine import Machine
 from tests.simulation.plan import STEPS, PlannedFault
+from tests.simulation.process import Process
 
 if TYPE_CHECKING:
     from tests.simulation.agent import Agent

@@ -7,7 +7,8 @@ begins anew when the machine was without power.
 from __future__ import annotations
 
 from tenure.runtime.clock import SystemClock
-from tests.simulation.loop import Process, Schedule, process_of
+from tests.simulation.loop import Schedule
+from tests.simulation.process import Process, process_of
 
 # 2024-10-20T14:08:33Z.
 WALL_NS = 1_729_433_313_000_000_000

@@ -20,7 +20,8 @@ from tests.simulation.calls import Context
 from tests.simulation.disk import SimulatedDisk, SimulatedStore
 from tests.simulation.history import Beat, Boot, Sent
 from tests.simulation.machine import Machine
-from tests.simulation.network import Connection, End
+from tests.simulation.network import Connection
+from tests.simulation.wire import End
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

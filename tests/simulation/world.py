@@ -3,9 +3,6 @@
 From one seed everything follows: see `plan`. The world writes down what happens in a `History`; it judges nothing.
 """
 
-# Time is virtual here: looking again after a while costs nothing and cannot be too slow.
-# ruff: noqa: ASYNC110
-
 from __future__ import annotations
 
 import asyncio
@@ -17,25 +14,25 @@ from random import Random
 
 from tenure.controlplane.permissions import Role
 from tenure.controlplane.tokens import digest_of
-from tenure.domain.states import Phase
 from tenure.store.store import TokenRow
 from tests.simulation.agent import Agent
 from tests.simulation.client import RPCS, Caller, Pending, refusal_of
+from tests.simulation.coverage import states
 from tests.simulation.disk import Medium
+from tests.simulation.ending import Ending
 from tests.simulation.faults import Faults
 from tests.simulation.history import Call, Committing, History, Watch
 from tests.simulation.invariants_state import StateJudge
-from tests.simulation.loop import NS, Process, Schedule, process_of
+from tests.simulation.loop import NS, Schedule
 from tests.simulation.machine import Machine
-from tests.simulation.network import Connection, End, Network
+from tests.simulation.network import Connection, Network
 from tests.simulation.objects import Objects
 from tests.simulation.plan import ClientPlan, MachinePlan, Plan
-from tests.simulation.server import QUEUES, Server
+from tests.simulation.process import Process, process_of
+from tests.simulation.server import Server
+from tests.simulation.wire import End
 from tests.simulation.wishes import Wishes
 
-# How long after the faults everything may take to come to its end, and what is told then to be told.
-LIVENESS_NS = 1500 * NS
-REST_NS = 32 * NS
 LOOK_NS = 5 * NS
 # The first client is the administrator.
 ADMIN = "local"
@@ -72,6 +69,8 @@ class World:
         self.history.committed = self.medium.committed
         self.judge = StateJudge()
         self.faults = Faults(self)
+        self.ending = Ending(self)
+        self.over = False
         self.coverage: Counter[str] = Counter()
         self.jobs: dict[str, str] = {}
         self.calls: dict[int, Call] = {}
@@ -134,7 +133,7 @@ class World:
     def run(self) -> History:
         """Everything from the begin to the end."""
         self.nature.call_soon(self._begin)
-        self.schedule.run(lambda: self._over)
+        self.schedule.run(lambda: self.over)
         self.history.ended_ns = self.schedule.now_ns
         self.history.log = list(self.medium.events)
         self.history.head = self.medium.head
@@ -143,8 +142,6 @@ class World:
         self.history.step_violations = [violation.sentence for violation in self.judge.violations]
         return self.history
 
-    _over = False
-
     def _begin(self) -> None:
         self.faults.plan(self.plan.faults)
         self._start_server()
@@ -152,7 +149,7 @@ class World:
             self.nature.at_virtual(int(self.random.uniform(0, 3) * NS), self._start_agent, number)
         for caller, wishes in zip(self.callers, self.wishes, strict=True):
             caller.process.call_soon(self._start_client, caller, wishes)
-        self.nature.at_virtual(self.plan.heal_ns, self._heal)
+        self.nature.at_virtual(self.plan.heal_ns, self.ending.heal)
         self.nature.at_virtual(LOOK_NS, self._look)
 
     def _start_client(self, caller: Caller, wishes: Wishes) -> None:
@@ -208,7 +205,7 @@ class World:
                 span.end_ns = self.schedule.now_ns
         server.serving = False
         if how == "stop":
-            self.history.leftovers.extend(self._left(server.process))
+            self.history.leftovers.extend(self.left(server.process))
         server.process.kill()
         if server.store is not None and how != "stop":
             if server.store.busy:
@@ -258,15 +255,15 @@ class World:
     def agent_crashed(self, agent: Agent, why: str, *, silently: bool = False) -> None:
         """An agent process is killed, with all that it runs."""
         if not agent.process.dead:
-            self._agent_over(agent, why, silently=silently)
+            self.agent_over(agent, why, silently=silently)
 
     def agent_ended(self, agent: Agent, how: str) -> None:
         """An agent process ended by itself."""
         if not agent.process.dead:
-            self.history.leftovers.extend(self._left(agent.process))
-            self._agent_over(agent, how, silently=False)
+            self.history.leftovers.extend(self.left(agent.process))
+            self.agent_over(agent, how, silently=False)
 
-    def _agent_over(self, agent: Agent, how: str, *, silently: bool) -> None:
+    def agent_over(self, agent: Agent, how: str, *, silently: bool) -> None:
         agent.ended(how)
         agent.process.kill()
         self.history.errors.extend(agent.process.errors)
@@ -279,79 +276,6 @@ class World:
             at_ns = max(self.schedule.now_ns + down_ns, min(self._agent_from_ns[number], self.plan.heal_ns))
             self.nature.at_virtual(at_ns, self._start_agent, number)
 
-    # The end.
-
-    def _heal(self) -> None:
-        self.faults.heal()
-        self.healed = True
-        self.network.off = False
-        self.medium.slow_s = (0.0005, 0.01)
-        for link in self.network.links.values():
-            link.calm()
-        self.history.healed_ns = self.schedule.now_ns
-        self.trace("world", "is healed")
-        caller, wishes = self.callers[0], self.wishes[0]
-        caller.process.call_soon(lambda: caller.process.create_task(self._resume(wishes), name="resume"))
-
-    async def _resume(self, wishes: Wishes) -> None:
-        """Queues that somebody has paused go on; then wait until there is nothing more to do."""
-        while self.wishing:  # the last calls may pause a queue, or make a job
-            await asyncio.sleep(1.0)
-        for name in QUEUES if self.plan.pauses else ():
-            while not await wishes.pause(name, paused=False):
-                await asyncio.sleep(1.0)
-        end_ns = self.schedule.now_ns + LIVENESS_NS
-        while self.schedule.now_ns < end_ns and not self._all_final():
-            await asyncio.sleep(2.0)
-        await wishes.explain([job_id for job_id, phase in self._phases().items() if phase is not Phase.FINAL])
-        await asyncio.sleep(REST_NS / NS)
-        self.look()
-        self.nature.call_soon(self._close)
-
-    def _phases(self) -> dict[str, Phase]:
-        server = self.server
-        if server is None or server.store is None:
-            return {}
-        return {job_id: row.stored.job.phase for job_id, row in server.store._rows.jobs.items()}
-
-    def _all_final(self) -> bool:
-        if self.server is None or not self.server.serving:
-            return False
-        return all(phase is Phase.FINAL for phase in self._phases().values())
-
-    def _close(self) -> None:
-        """Have everybody end in good order."""
-        self.closing = True
-        self.trace("world", "closes")
-        for pending in list(self.open_watches):
-            pending.connection.client.call_soon(pending.close)
-        for agent in self.agents:
-            if agent is not None:
-                agent.drain("the world ends", release=True)
-        self.nature.at_virtual(self.schedule.now_ns + 2 * NS, self._stop_server, 0)
-
-    def _stop_server(self, tries: int) -> None:
-        if any(agent is not None for agent in self.agents) and tries < 60:
-            self.nature.at_virtual(self.schedule.now_ns + NS, self._stop_server, tries + 1)
-            return
-        if self.server is not None:
-            self.server.stop()
-        self.nature.at_virtual(self.schedule.now_ns + 15 * NS, self._finish)
-
-    def _finish(self) -> None:
-        for agent in self.agents:
-            if agent is not None:
-                self.history.leftovers.append(f"{agent.incarnation} has not ended")
-                self._agent_over(agent, "end", silently=False)
-        if self.server is not None:
-            self.history.leftovers.append(f"{self.server.process.name} has not ended")
-            self.server_ended(self.server, "end")
-        for caller in self.callers:
-            self.history.leftovers.extend(self._left(caller.process))
-            self.history.errors.extend(caller.process.errors)
-        self.history.errors.extend(self.nature.errors)
-        self._over = True
-
     def bury(self) -> None:
         """Let go of everything; after the run. What the dead say on this occasion is for nobody's ears."""
         before, sys.unraisablehook = sys.unraisablehook, lambda _said: None
@@ -362,7 +286,7 @@ class World:
         finally:
             sys.unraisablehook = before
 
-    def _left(self, process: Process) -> list[str]:
+    def left(self, process: Process) -> list[str]:
         """Tasks of a process that should have ended with it; the one that says so excepted."""
         current = asyncio.current_task(process) if asyncio._get_running_loop() is process else None
         return [f"{process.name}: {task!r}" for task in process.tasks if not task.done() and task is not current]
@@ -407,24 +331,5 @@ class World:
 
     def met(self, kind: str) -> None:
         """A fault has met the world in a state."""
-        for state in self._states():
+        for state in states(self):
             self.coverage[f"{kind} × {state}"] += 1
-
-    def _states(self) -> list[str]:
-        server = self.server
-        if server is None or server.store is None:
-            return ["no server"]
-        states = ["starting"] if not server.serving else []
-        if server.process.frozen:
-            states.append("frozen server")
-        if server.store.busy:
-            states.append("writing")
-        phases = {row.stored.job.phase.name.lower() for row in server.store._rows.jobs.values()}
-        states.extend(sorted(phases - {"final"}))
-        if any(agent is None for agent in self.agents):
-            states.append("agent down")
-        if self.medium.full or self.medium.read_only:
-            states.append("disk full")
-        if any(not (link.up and link.down) for link in self.network.links.values()):
-            states.append("blocked")
-        return states or ["idle"]

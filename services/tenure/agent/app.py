@@ -97,7 +97,7 @@ async def _assembled(config: WorkerConfig) -> AsyncIterator[tuple[Worker, str, C
         stack.callback(folders.close)
         worker_id = folders.worker_id(ids, config.worker_id)
         cgroups = _clear_away(folders)
-        guard = Guard(cgroups)
+        guard = Guard(cgroups, folders.jobs)
         stack.callback(guard.close)
         identity = WorkerIdentity(
             worker_id=worker_id,

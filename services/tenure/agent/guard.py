@@ -12,12 +12,20 @@ from tenure.agent.cgroup import Cgroup, CgroupParent
 
 
 class Guard:
-    """The agent's line to its guardian program, which in the end also removes the agent's cgroups."""
+    """The agent's line to its guardian program, which in the end also removes the agent's cgroups.
 
-    def __init__(self, cgroups: CgroupParent | None = None) -> None:
+    Args:
+        cgroups: where the commands' cgroups are.
+        jobs: what the job directories of all commands lie in, so that those that left their group are found, too.
+    """
+
+    def __init__(self, cgroups: CgroupParent | None = None, jobs: Path | None = None) -> None:
         program = str(Path(__file__).with_name("guardian.py"))
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", program, *([str(cgroups.folder)] if cgroups else [])],
+            [
+                *(sys.executable, "-I", "-S", program),
+                *(str(cgroups.folder) if cgroups else "", str(jobs) if jobs else ""),
+            ],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

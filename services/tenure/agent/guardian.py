@@ -2,7 +2,8 @@
 
 It is started by path with the standard library alone, reads lines from standard input (`+ PGID CGROUP` when a command
 has started, `- PGID` when it is gone; CGROUP is `-` where there is none) and, at the end of its input, kills what is
-left and removes the cgroups below its argument. The agent's death closes that pipe, whatever the agent died of.
+left: those groups, and every process whose TENURE_JOB_DIR lies in the folder of its second argument, wherever it went.
+Then it removes the cgroups below its first argument. The agent's death closes that pipe, whatever the agent died of.
 """
 
 from __future__ import annotations
@@ -32,8 +33,34 @@ def main() -> None:
                 file.write("1\n")
         with contextlib.suppress(OSError):
             os.killpg(group, signal.SIGKILL)
-    if len(sys.argv) > 1:
-        remove(sys.argv[1])
+    cgroups, jobs = sys.argv[1:]
+    if jobs:
+        kill_strays(jobs)
+    if cgroups:
+        remove(cgroups)
+
+
+def kill_strays(jobs: str) -> None:
+    """Kill every process of a job below a folder, and what it has forked meanwhile, until there is none; within 10 s."""
+    own = os.getpid()
+    mark = b"\0TENURE_JOB_DIR=" + os.fsencode(os.path.join(jobs, ""))
+    for _ in range(500):
+        found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if pid != own and _has(pid, mark)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _has(pid: int, mark: bytes) -> bool:
+    """Whether a process was started with that in its environment; a dead one has none."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return mark in b"\0" + file.read()
+    except OSError:
+        return False
 
 
 def remove(parent: str) -> None:

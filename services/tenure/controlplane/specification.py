@@ -47,7 +47,7 @@ def normalise(
     if spec.ByteSize() > MAX_SPECIFICATION_BYTES:
         raise _invalid("", f"the specification has {spec.ByteSize()} bytes, more than {MAX_SPECIFICATION_BYTES}")
     # What a newer client knows and we do not is not written down as if we had understood it.
-    spec.DiscardUnknownFields()  # type: ignore[attr-defined] # the stubs do not have it
+    spec.DiscardUnknownFields()
     _refuse_unbuilt(spec)
     _check_text(spec)
     if spec.HasField("sync"):

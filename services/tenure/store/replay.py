@@ -130,8 +130,8 @@ def event_pages(connection: apsw.Connection, upto: int) -> Iterator[list[EventRo
     """All events up to a position, in pages, in order.
 
     Raises:
-        DecodeError: they come in another order, as from pages of a damaged database that were put in each other's place:
-            going on from the last position of each would never end.
+        DecodeError: they come in another order, as from pages of a damaged database that were put in each other's
+            place: going on from the last position of each would never end.
     """
     after = 0
     while True:

@@ -597,7 +597,9 @@ class JobSpecification(_message.Message):
 
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
-        """Given to the command as JSON in TENURE_PARAMETERS."""
+        """Given to the command as JSON in TENURE_PARAMETERS. At most 256, nested at
+        most 32 deep; numbers are finite.
+        """
 
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:

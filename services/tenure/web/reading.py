@@ -75,7 +75,7 @@ def parse_json(raw: bytes) -> Any:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
-            raise _malformed("a text has half of a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+            raise _malformed("a text has half of a surrogate pair, which is no character") from None
     return value
 
 
