@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from structlog.testing import capture_logs
 
 from tenure.controlplane import app, listening
 from tenure.controlplane.app import ControlPlane, ServerSettings
@@ -21,6 +22,7 @@ from tenure.domain.job import Job
 from tenure.runtime.clock import SystemClock
 from tenure.runtime.ids import Uuid7Ids
 from tenure.store.memory import MemoryStore
+from tenure.store.store import Store, StoreDamaged
 from tenure.v1 import admin_service_pb2, event_service_pb2, job_pb2, job_service_pb2
 from tests.controlplane.callers import Caller, channel_to, refused
 from tests.controlplane.harness import running_server
@@ -242,6 +244,21 @@ async def test_a_defect_beside_the_calls_ends_the_server() -> None:
         async with asyncio.timeout(20):
             await plane.run()
     await plane.stop()
+
+
+async def test_a_start_on_damage_says_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Damaged(MemoryStore):
+        async def leased(self, after_id: str, limit: int) -> list[Job]:
+            raise StoreDamaged("the database is damaged")
+
+    async def opened(*_: object, **__: object) -> Store:
+        return Damaged()
+
+    monkeypatch.setattr(app, "open_store", opened)
+    with capture_logs() as logs, pytest.raises(StoreDamaged, match=r"^the database is damaged$"):
+        async with running_server():
+            pass
+    assert "failed" not in [one["event"] for one in logs]
 
 
 async def test_the_local_token_is_an_administrators() -> None:

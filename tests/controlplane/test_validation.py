@@ -94,7 +94,8 @@ def test_beats_are_so_few_that_the_sum_of_all_attempts_is_a_number(count: int) -
     # Such counts of two attempts have a sum that no event and no answer can hold.
     validator = Validator()
     beat = pb.Heartbeat(beats=[pb.Beat(lease_id="a", count=count)])
-    report = pb.Report(items=[pb.Report.Item(lease_id="a", succeeded=pb.Succeeded(), last_beat=pb.FinalBeat(count=count))])
+    last = pb.FinalBeat(count=count)
+    report = pb.Report(items=[pb.Report.Item(lease_id="a", succeeded=pb.Succeeded(), last_beat=last)])
     assert [each.field for each in validator.violations(beat, beat.ByteSize())] == ["beats[0].count"]
     assert [each.field for each in validator.violations(report, report.ByteSize())] == ["items[0].last_beat.count"]
 

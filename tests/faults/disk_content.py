@@ -52,7 +52,9 @@ def _digest(connection: apsw.Connection, table: str) -> str:
     where = "WHERE key <> 'boots' " if table == "meta" else ""
     seen = hashlib.sha256()
     try:
-        for row in connection.execute(f"SELECT * FROM {table} NOT INDEXED {where}ORDER BY {READ_IN.get(table, 'rowid')}"):
+        for row in connection.execute(
+            f"SELECT * FROM {table} NOT INDEXED {where}ORDER BY {READ_IN.get(table, 'rowid')}"
+        ):
             seen.update(repr(row).encode())
     except (apsw.Error, UnicodeDecodeError):
         return UNREADABLE

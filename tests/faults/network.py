@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -116,8 +116,8 @@ def network(workers: int) -> Iterator[Network]:
 class FarServer(ServerProcess):
     """A server that listens in a namespace of its own; `address` is how this process reaches it."""
 
-    def __init__(self, directory: Path, net: Network) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, net: Network, *, more: Sequence[str] = ()) -> None:
+        super().__init__(directory, more=more)
         self.port = int(self.address.rpartition(":")[2])
         place = self._arguments.index(self.address)
         self._arguments[place : place + 1] = [f"0.0.0.0:{self.port}", "--insecure"]

@@ -63,6 +63,14 @@ def wrong_with(events: Sequence[event_pb2.Event]) -> list[str]:
     return found
 
 
+def patient(directory: Path) -> list[str]:
+    """Arguments of a server for which no job is poisonous, however often its workers are lost."""
+    file = directory / "tenure.toml"
+    directory.mkdir(parents=True, exist_ok=True)
+    file.write_text("[defaults]\nmax_lost_leases = 0\n")
+    return ["--config", str(file)]
+
+
 def wall_offset_s() -> float:
     """What to add to CLOCK_MONOTONIC for the time of day."""
     return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -80,7 +88,7 @@ async def scene(
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
     """Everything started, and all jobs running; ended at the end, frozen or not."""
-    server = ServerProcess(directory / "server", env=env)
+    server = ServerProcess(directory / "server", more=patient(directory), env=env)
     server.launch = servers
     started: list[HostProcess] = []
     try:

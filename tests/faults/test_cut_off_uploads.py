@@ -23,7 +23,7 @@ from tests.acceptance.processes import WorkerProcess
 from tests.acceptance.waiting import eventually
 from tests.faults.hosts import quantiles, running, stories, until_running
 from tests.faults.network import Cut, FarServer, Network, network
-from tests.faults.scene import LEASE_S, wrong_with
+from tests.faults.scene import LEASE_S, patient, wrong_with
 from tests.faults.warm import Warm, warm
 from tests.proof.record import Proof, settle
 from tests.proof.sizes import first_seed, size
@@ -103,7 +103,7 @@ async def _workers(
     directory: Path, family: Warm, net: Network, store: SeaweedFS
 ) -> AsyncIterator[tuple[Caller, dict[str, Uploader]]]:
     """A server, and workers in namespaces of their own, each with its own way to the store."""
-    server = FarServer(directory / "server", net)
+    server = FarServer(directory / "server", net, more=patient(directory))
     server.launch = family.launching(namespace=net.server_namespace)
     uploaders: dict[str, Uploader] = {}
     with contextlib.ExitStack() as stack:

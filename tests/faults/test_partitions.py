@@ -22,7 +22,7 @@ from tests.acceptance.processes import Launch
 from tests.acceptance.waiting import eventually
 from tests.faults.hosts import HostProcess, LeaseStory, idle, quantiles, running, stories, until_running
 from tests.faults.network import Cut, FarServer, Network, network
-from tests.faults.scene import LEASE_S, Scene, together, wall_offset_s, wrong_with
+from tests.faults.scene import LEASE_S, Scene, patient, together, wall_offset_s, wrong_with
 from tests.faults.warm import Warm, warm
 from tests.proof.record import Proof, settle
 from tests.proof.sizes import FULL, first_seed, size
@@ -141,7 +141,7 @@ async def _run(directory: Path, family: Warm, net: Network, *, cuts: int, plants
 @contextlib.asynccontextmanager
 async def _scene(directory: Path, family: Warm, net: Network, plants: tuple[str, ...]) -> AsyncIterator[Scene]:
     """A server and workers, each in its namespace, and jobs that run on them."""
-    server = FarServer(directory / "server", net)
+    server = FarServer(directory / "server", net, more=patient(directory))
     server.launch = family.launching(namespace=net.server_namespace)
     started: list[HostProcess] = []
     try:

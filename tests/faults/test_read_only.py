@@ -39,7 +39,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 ERRORS = size(short=1, full=20)
 WINDOWS = size(short=1, full=20)
 REFUSED = ("UNAVAILABLE", "STORAGE_READ_ONLY")
-LONGER_S = 0.5
+# How long it stays so: in the long form for longer than a lease lasts.
+HOLD_S = size(short=500, full=round(1000 * LEASE_S) + 500) / 1000
 STORE_FAILED = 70
 # Writes of the thread that commits: the window begins with one of these, and has so many.
 FIRST_WRITE = (150, 400)
@@ -186,14 +187,14 @@ def _server(directory: Path, *, change: str = "") -> Iterator[DiskServer]:
 
 
 async def _while_read_only(server: DiskServer, caller: Caller, load: Submitters, beating: Beating, told: Told) -> None:
-    """For longer than a lease lasts: every change is refused, and everything can be read."""
+    """For a while: every change is refused, and everything can be read."""
     until = time.monotonic() + 20
     while load.refused[REFUSED] == 0:
         if not server.running or (load.refused.total() > 0 and not load.refused[REFUSED]):
             raise _Gone
         assert time.monotonic() < until, "nothing was refused"
         await asyncio.sleep(0.01)
-    beats, until = beating.beats, time.monotonic() + LEASE_S + LONGER_S
+    beats, until = beating.beats, time.monotonic() + HOLD_S
     said = ""
     try:
         while time.monotonic() < until:

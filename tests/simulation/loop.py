@@ -73,11 +73,13 @@ class Schedule:
     Attributes:
         now_ns: virtual time.
         steps: callbacks that were run.
+        made: tasks and futures that were made.
     """
 
     def __init__(self, shuffle: Random | None = None) -> None:
         self.now_ns = 0
         self.steps = 0
+        self.made = 0
         self._ready: deque[Handle] = deque()
         self._timers: list[tuple[int, int, Handle]] = []
         self._count = 0

@@ -21,6 +21,26 @@ from tests.simulation.loop import NS, Handle, Schedule
 _FEW = 64
 
 
+class SimulatedFuture(asyncio.Future[Any]):
+    """A future whose place in a set follows from when it was made, not from where it lies in memory."""
+
+    __slots__ = ("serial",)
+    serial: int
+
+    def __hash__(self) -> int:
+        return self.serial
+
+
+class SimulatedTask(asyncio.Task[Any]):
+    """The same of a task: groups keep theirs in sets, and cancel them in the order of these."""
+
+    __slots__ = ("serial",)
+    serial: int
+
+    def __hash__(self) -> int:
+        return self.serial
+
+
 class Process(asyncio.AbstractEventLoop):
     """One simulated process: an event loop over the schedule.
 
@@ -87,8 +107,12 @@ class Process(asyncio.AbstractEventLoop):
             self._offset_ns -= int((self.schedule.now_ns - self._stopped_ns) * self.rate)
             self._stopped_ns = None
         held, self.held = self.held, deque()
+        now_ns = self.monotonic_ns()
         for handle in held:
-            self.schedule.soon(handle)
+            if handle.when_ns > now_ns:  # its time stood still
+                self.schedule.at(self.virtual_ns(handle.when_ns), handle)
+            else:
+                self.schedule.soon(handle)
 
     def kill(self) -> None:
         """Nothing of it runs any more."""
@@ -151,7 +175,10 @@ class Process(asyncio.AbstractEventLoop):
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        future = SimulatedFuture(loop=self)
+        schedule = self.schedule
+        schedule.made = future.serial = schedule.made + 1
+        return future
 
     def create_task(  # type: ignore[override]
         self,
@@ -160,7 +187,11 @@ class Process(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[Any]:
-        task = asyncio.Task(coro, loop=self, name=name or "task", context=context)
+        schedule = self.schedule
+        schedule.made += 1
+        task = SimulatedTask.__new__(SimulatedTask)
+        task.serial = schedule.made  # it is put into a set while it is made
+        task.__init__(coro, loop=self, name=name or "task", context=context)  # type: ignore[misc]
         self.tasks.append(task)
         if len(self.tasks) > self._many:
             self.tasks = [one for one in self.tasks if not one.done()]

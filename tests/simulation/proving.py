@@ -11,13 +11,13 @@ from tests.simulation.ranges import Totals, run_range
 
 SEEDS = size(short=500, full=100_000)
 PROMISE = (
-    "Nothing acknowledged is lost or done twice, no stale attempt is taken for the live one, nothing unflushed is seen, "
+    "Nothing acknowledged is lost or done twice, no stale attempt counts as the live one, nothing unflushed is seen, "
     "leases and deadlines are kept, and every job ends once the faults do."
 )
 FAULT = (
     "The real control plane and real agents on virtual time, each world from one seed: disk slow, full, failing or cut "
-    "off by a crash; network late, cut, blocked in one direction or both; servers and agents killed, frozen, suspended, "
-    "moved; clocks that drift and jump; an object store that is away or refuses; clients that repeat and contradict "
+    "off by a crash; network late, cut, blocked in one direction or both; servers and agents killed, frozen, suspended "
+    "or moved; clocks that drift and jump; an object store that is away or refuses; clients that repeat and contradict "
     "themselves."
 )
 

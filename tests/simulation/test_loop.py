@@ -56,7 +56,7 @@ def test_timeouts_and_groups_work_as_always() -> None:
             group.create_task(bench.every_second("b", 1))
 
     bench.run(bench.process(), main)
-    assert bench.log == [(pytest.approx(6), "a0"), (pytest.approx(6), "b0"), (pytest.approx(7), "a1")]
+    assert [(round(at_s, 6), text) for at_s, text in bench.log] == [(6, "a0"), (6, "b0"), (7, "a1")]
 
 
 def test_nobody_waits_for_ever() -> None:
@@ -73,7 +73,7 @@ def test_a_busy_loop_is_told() -> None:
     bench = Bench()
 
     async def main() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - that is what is to be noticed
             await asyncio.sleep(0)
 
     with pytest.raises(BusyLoop, match="busy"):
@@ -113,8 +113,8 @@ def test_a_suspended_machine_has_no_time() -> None:
     nature.at_virtual(int(1.5 * NS), lambda: process.freeze(suspended=True))
     nature.at_virtual(10 * NS, process.thaw)
     bench.run(process, lambda: bench.every_second("a", 3))
-    assert bench.log == [(1.0, "a0"), (10.5, "a1"), (11.5, "a2")]
-    assert process.monotonic_ns() == 3 * NS
+    assert [(round(at_s, 6), text) for at_s, text in bench.log] == [(1.0, "a0"), (10.5, "a1"), (11.5, "a2")]
+    assert process.monotonic_ns() == pytest.approx(3 * NS)
 
 
 def test_a_killed_process_runs_nothing_more() -> None:

@@ -84,7 +84,7 @@ def test_a_blocked_direction_holds_back_and_goes_on() -> None:
     bench.until(6)
     assert bench.heard() == ["a", "b", "c"]
     bench.until(60)
-    assert (bench.client.broke_s, bench.server.broke_s) == (None, None)
+    assert [bench.client.broke_s, bench.server.broke_s] == [None, None]
 
 
 @pytest.mark.parametrize(("up", "down"), [(True, False), (False, True), (True, True)])
@@ -122,11 +122,10 @@ def test_a_killed_server_refuses_and_a_dead_machine_says_nothing() -> None:
         bench.network.listener, bench.network.off = None, silently
         bench.network.gone(bench.process, silently=silently)
         bench.until(40)
-        assert bench.client.broke_s is not None
-        assert (bench.client.broke_s > 5) is silently
-        again = bench.connect()
-        bench.client.broke_s = None
-        again.up.put(Piece(b"x"))
+        first, bench.client = bench.client, EndPoint(bench.schedule)
+        assert first.broke_s is not None
+        assert (first.broke_s > 5) is silently
+        bench.connect().up.put(Piece(b"x"))
         bench.until(80)
         assert bench.client.broke_s is not None
         assert (bench.client.broke_s > 45) is silently

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import apsw
@@ -11,8 +12,9 @@ from tenure.domain import events as e
 from tenure.store import sqlite_open
 from tenure.store.damage import words
 from tenure.store.decoding import DecodeError
-from tenure.store.offline import backup_directory, head_of_directory, verify_directory
-from tenure.store.restore import restore_directory
+from tenure.store.export import export_events
+from tenure.store.import_log import import_log
+from tenure.store.offline import verify_directory
 from tenure.store.sqlite_reads import readable
 from tenure.store.sqlite_schema import NAME, BadDatabase
 from tenure.store.store import JobFilter, JobOrder, StoreDamaged, StoreError
@@ -94,13 +96,18 @@ async def test_pages_in_each_others_place_are_found_and_said(log: Path, one: str
     await started(log)
 
 
-async def test_an_index_alone_is_mended_by_a_backup(log: Path, tmp_path: Path) -> None:
-    write_over(log, "origins_by_id")
-    assert "the database is damaged, whatever its rows say" in verified(log)
-    backup = tmp_path / "backup.db"
-    assert backup_directory(log, backup).position == head_of_directory(log).position
-    restore_directory(backup, log, replace=True, progress=lambda *_: None)
-    assert verified(log) == ""
+@pytest.mark.parametrize("name", [*INDEXES, "jobs", "origins", "queues"])
+async def test_a_log_whose_rows_are_lost_can_be_taken_elsewhere(log: Path, tmp_path: Path, name: str) -> None:
+    write_over(log, name)
+    said = verified(log)
+    assert "the database is damaged, whatever its rows say" in said or "cannot be read" in said
+    lines = StringIO()
+    before = export_events(log, lines, lambda *_: None)
+    elsewhere = tmp_path / "elsewhere"
+    lines.seek(0)
+    after = import_log(lines, elsewhere, log_id="new", progress=lambda *_: None)
+    assert (after.log_id, after.position) == (before.log_id, 6)
+    assert verified(elsewhere) == ""
 
 
 async def test_reading_a_damaged_page_says_what_to_do(log: Path) -> None:

@@ -283,3 +283,16 @@ async def test_waiting_units_share_a_commit(tmp_path: Path) -> None:
         commits = await store._errand(lambda connection: connection.execute("SELECT count(*) FROM commits").get)
         assert isinstance(commits, int)
         assert commits < 100
+
+
+async def test_what_cannot_be_shown_ends_the_store(tmp_path: Path) -> None:
+    fatal: list[BaseException] = []
+
+    def broken(position: int) -> None:
+        raise ZeroDivisionError(position)
+
+    async with opened(tmp_path, fatal=fatal) as store:
+        store.listen(broken)
+        with pytest.raises(CommitOutcomeUnknown):
+            await asyncio.wait_for(add_jobs(store, "one"), 10)
+    assert [type(error) for error in fatal] == [ZeroDivisionError]

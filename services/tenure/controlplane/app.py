@@ -191,9 +191,10 @@ async def serve(
 def _damage_in(error: BaseExceptionGroup[BaseException]) -> StoreDamaged | None:
     """The damage that all of it comes from; None: something else has failed too."""
     damaged, others = error.split(StoreDamaged)
-    while isinstance(damaged, BaseExceptionGroup):
-        damaged = damaged.exceptions[0]
-    return damaged if others is None and isinstance(damaged, StoreDamaged) else None
+    found: BaseException | None = damaged if others is None else None
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found if isinstance(found, StoreDamaged) else None
 
 
 def _server_key(data_dir: Path | None, random: Callable[[int], bytes]) -> bytes:

@@ -142,7 +142,7 @@ class Pipeline:
         self.turns = Turns(limits.at_once)
         self.first_turns = Turns(limits.at_once)
         self._ids = ids
-        self._streams: set[Stream] = set()
+        self._streams: dict[Stream, None] = {}  # in the order in which they began
         known.on_revoked(self._end_streams_of)
 
     def drain(self) -> None:
@@ -170,11 +170,11 @@ class Pipeline:
         """
         if self.draining and call.method.roles is not OPEN:
             raise draining()
-        self._streams.add(call)
+        self._streams[call] = None
 
     def end_stream(self, call: Stream) -> None:
         """It ends by itself."""
-        self._streams.discard(call)
+        self._streams.pop(call, None)
 
     async def admit(self, secret: str, method: Method) -> Identity:
         """Look up who calls with a token that is not in the cache, and whether they may.

@@ -55,8 +55,9 @@ def created_by(unit: Unit, first: int) -> list[tuple[int, Created]]:
     created: list[tuple[int, Created]] = []
     number = first
     for append in unit.appends:
-        payload = append.events[0].payload
-        if append.job is not None and append.expected_version == 0 and isinstance(payload, JobCreated):
-            created.append((number, Created(append.job.origin, payload.specification)))
+        if append.job is not None and append.expected_version == 0:
+            payload = append.events[0].payload
+            if isinstance(payload, JobCreated):
+                created.append((number, Created(append.job.origin, payload.specification)))
         number += len(append.events)
     return created

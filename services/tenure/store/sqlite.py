@@ -1,7 +1,6 @@
 """The SQLite engine: one database in a data directory, one thread that writes, readers beside it.
 
-Short reads run where they are called, because changing threads costs five times as much as they do; what may be long
-goes to a few reader threads. The values of the last events are at hand for those who follow the log.
+The values of the last events are at hand for those who follow the log.
 """
 
 from __future__ import annotations
@@ -9,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TypeVar, cast
 
 import apsw
@@ -30,13 +27,15 @@ from tenure.store.sqlite_browse import browse
 from tenure.store.sqlite_outbox import SqliteOutbox
 from tenure.store.sqlite_outputs import SqliteOutputs
 from tenure.store.sqlite_prepare import prepare
-from tenure.store.sqlite_reads import Reads, readable
+from tenure.store.sqlite_readers import SHORT, Readers
+from tenure.store.sqlite_reads import Reads
 from tenure.store.sqlite_scrub import Scrubber
 from tenure.store.sqlite_writer import Done, Errand, Work, Writer
 from tenure.store.store import (
     AnsweredRequest,
     Backup,
     Candidate,
+    CommitOutcomeUnknown,
     Committed,
     EventFilter,
     Head,
@@ -57,9 +56,6 @@ from tenure.store.store import (
 from tenure.store.tail import Tail
 from tenure.store.verify import verify
 
-READERS = 2
-# Up to so many rows are read on the loop itself: about a millisecond.
-SHORT = 32
 # Events of units that wait for the writer; beyond, callers wait before they hand theirs over.
 MOST_WAITING = 20_000
 
@@ -88,23 +84,19 @@ class SqliteStore:
         self._loop = asyncio.get_running_loop()
         self._directory, self._path = directory, path
         self._head = head
-        self._on_close = on_close
+        self._on_fatal, self._on_close = on_fatal, on_close
         self._listeners: dict[object, Callable[[int], None]] = {}
         self._waiting = 0
         self._room = asyncio.Event()
         self._room.set()
         self._origins = Origins()
         self._tail = Tail(head.position)
-        self._here = Reads(path, self._origins)
-        self._readers: SimpleQueue[Reads] = SimpleQueue()
-        for _ in range(READERS):
-            self._readers.put(Reads(path, self._origins))
-        self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="tenure-reader")
+        self._readers = Readers(path, self._origins)
         self._copies = Copies(path, directory)
         self._scrubber = Scrubber(path)
         self._writer = Writer(connection, directory, head, clock=clock, deliver=self._deliver, on_fatal=on_fatal)
-        self.outbox = SqliteOutbox(self._errand, self._read_outbox, SHORT + 1)
-        self.outputs = SqliteOutputs(self._errand, self._read_outbox)
+        self.outbox = SqliteOutbox(self._errand, self._readers.query, SHORT + 1)
+        self.outputs = SqliteOutputs(self._errand, self._readers.query)
         self._closed = False
         self.read_only_reason = ""
         self._refusing = False
@@ -129,7 +121,16 @@ class SqliteStore:
             self._loop.call_soon_threadsafe(self._delivered, done)
 
     def _delivered(self, done: Done) -> None:
-        """On the loop: show what has become durable, then answer."""
+        """On the loop: show what has become durable, then answer. Where it cannot be shown nobody may wait for ever."""
+        try:
+            self._show(done)
+        except Exception as error:
+            self._on_fatal(error)
+            for item, _ in done.results:
+                if not item.future.done():
+                    item.future.set_exception(CommitOutcomeUnknown("what was committed could not be shown"))
+
+    def _show(self, done: Done) -> None:
         for item, result in done.results:
             if isinstance(item, Work):
                 self._waiting -= item.unit.size
@@ -167,25 +168,6 @@ class SqliteStore:
         if self._refusing:
             raise StorageReadOnly(self.read_only_reason)
 
-    async def _scan(self, read: Callable[[Reads], T]) -> T:
-        """Read in a reader's thread."""
-
-        def run() -> T:
-            reads = self._readers.get()
-            try:
-                return readable(read, reads)
-            finally:
-                self._readers.put(reads)
-
-        return await self._loop.run_in_executor(self._pool, run)
-
-    async def _read(self, size: int, read: Callable[[Reads], T]) -> T:
-        """Read here when it is short, else in a reader's thread."""
-        return readable(read, self._here) if size <= SHORT else await self._scan(read)
-
-    async def _read_outbox(self, size: int, run: Callable[[apsw.Connection], T]) -> T:
-        return await self._read(size, lambda reads: run(reads.connection))
-
     def head(self) -> Head:
         """See `Store.head`."""
         return self._head
@@ -202,7 +184,7 @@ class SqliteStore:
 
     async def chain_at(self, position: int) -> tuple[int, bytes] | None:
         """See `Store.chain_at`."""
-        return None if position > self._head.position else readable(lambda reads: reads.chain_at(position), self._here)
+        return None if position > self._head.position else self._readers.at_once(lambda reads: reads.chain_at(position))
 
     async def read(
         self, after: int, limit: int, event_filter: EventFilter | None = None
@@ -213,15 +195,15 @@ class SqliteStore:
             return kept
         head = self._head.position
         size = limit if event_filter is None else SHORT + 1
-        return await self._read(size, lambda reads: reads.events(after, head, limit, event_filter))
+        return await self._readers.read(size, lambda reads: reads.events(after, head, limit, event_filter))
 
     async def read_stream(self, stream: str, after_version: int, limit: int) -> list[RecordedEvent]:
         """See `Store.read_stream`."""
-        return await self._read(limit, lambda reads: reads.stream(stream, after_version, limit))
+        return await self._readers.read(limit, lambda reads: reads.stream(stream, after_version, limit))
 
     async def load_jobs(self, ids: Sequence[str]) -> dict[str, StoredJob]:
         """See `Store.load_jobs`."""
-        return await self._read(len(ids), lambda reads: reads.load_jobs(ids))
+        return await self._readers.read(len(ids), lambda reads: reads.load_jobs(ids))
 
     async def view_jobs(self, ids: Sequence[str]) -> dict[str, JobView]:
         """See `Store.view_jobs`."""
@@ -229,7 +211,7 @@ class SqliteStore:
         def read(reads: Reads) -> dict[str, JobView]:
             return {view.stored.job.id: view for view in reads.views(reads.job_rows(ids))}
 
-        return await self._read(4 * len(ids), read)
+        return await self._readers.read(4 * len(ids), read)
 
     async def browse(
         self, job_filter: JobFilter, order: JobOrder, after: tuple[int, int] | None, limit: int, *, histories: bool
@@ -240,27 +222,27 @@ class SqliteStore:
             found = browse(reads, job_filter, order, after, limit)
             return filled(found, limit, lambda row: reads.view(row, histories=histories))
 
-        return await self._scan(read)
+        return await self._readers.scan(read)
 
     async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
         """See `Store.candidates`."""
-        return await self._read(limit, lambda reads: reads.candidates(queue, after, limit, now_us))
+        return await self._readers.read(limit, lambda reads: reads.candidates(queue, after, limit, now_us))
 
     async def count_ahead(self, queue: str, place: tuple[int, int], limit: int) -> int:
         """See `Store.count_ahead`."""
-        return await self._scan(lambda reads: reads.count_ahead(queue, place, limit))
+        return await self._readers.scan(lambda reads: reads.count_ahead(queue, place, limit))
 
     async def leased(self, after_id: str, limit: int) -> list[Job]:
         """See `Store.leased`."""
-        return await self._read(limit, lambda reads: reads.leased(after_id, limit))
+        return await self._readers.read(limit, lambda reads: reads.leased(after_id, limit))
 
     async def due(self, until_us: int, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
         """See `Store.due`."""
-        return await self._read(limit, lambda reads: reads.due(until_us, after, limit))
+        return await self._readers.read(limit, lambda reads: reads.due(until_us, after, limit))
 
     async def find_request(self, principal: str, rpc: str, request_id: str) -> AnsweredRequest | None:
         """See `Store.find_request`."""
-        return readable(lambda reads: reads.find_request(principal, rpc, request_id), self._here)
+        return self._readers.at_once(lambda reads: reads.find_request(principal, rpc, request_id))
 
     async def purge_requests(self, before_us: int) -> int:
         """See `Store.purge_requests`."""
@@ -273,11 +255,11 @@ class SqliteStore:
 
     async def load_queues(self) -> dict[str, Queue]:
         """See `Store.load_queues`."""
-        return readable(Reads.queues, self._here)
+        return self._readers.at_once(Reads.queues)
 
     async def queue_depths(self) -> dict[str, QueueDepth]:
         """See `Store.queue_depths`."""
-        return await self._scan(Reads.depths)
+        return await self._readers.scan(Reads.depths)
 
     async def add_token(self, token: TokenRow) -> None:
         """See `Store.add_token`."""
@@ -285,11 +267,11 @@ class SqliteStore:
 
     async def find_token(self, digest: bytes) -> TokenRow | None:
         """See `Store.find_token`."""
-        return next(iter(readable(lambda reads: reads.tokens(digest), self._here)), None)
+        return next(iter(self._readers.at_once(lambda reads: reads.tokens(digest))), None)
 
     async def list_tokens(self) -> list[TokenRow]:
         """See `Store.list_tokens`."""
-        return readable(Reads.tokens, self._here)
+        return self._readers.at_once(Reads.tokens)
 
     async def revoke_token(self, token_id: str, at_us: int) -> bool:
         """See `Store.revoke_token`."""
@@ -300,7 +282,7 @@ class SqliteStore:
         over = threading.Event()
         steps = verify(self._path, self._directory, self._head, over.is_set)
         try:
-            while (report := await self._loop.run_in_executor(self._pool, next, steps, None)) is not None:
+            while (report := await self._loop.run_in_executor(self._readers.threads, next, steps, None)) is not None:
                 yield report
         finally:
             over.set()
@@ -342,9 +324,6 @@ class SqliteStore:
         await self._copies.stop()
         await self._scrubber.close()
         # Readers first: the last connection to close puts the write-ahead log away.
-        await self._loop.run_in_executor(None, self._pool.shutdown)
-        self._here.close()
-        while not self._readers.empty():
-            self._readers.get().close()
+        await self._readers.close()
         await self._loop.run_in_executor(None, self._writer.stop)
         self._on_close()

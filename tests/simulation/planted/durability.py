@@ -181,6 +181,7 @@ BUGS = (
                 "nothing-unflushed-is-visible",
                 "events-are-legal",
                 "positions-are-dense",
+                "state-is-the-fold",
                 "log-only-grows",
                 "nothing-after-a-failed-fsync",
             }

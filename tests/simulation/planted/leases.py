@@ -50,7 +50,7 @@ BUGS = (
     ),
     Planted(
         name="lease-by-wall-clock",
-        sentence="Leases run on the wall clock: a correction of it ends them.",
+        sentence="Leases run on the wall clock, the sweep over them on the other: a correction of the clock ends them.",
         caught_by=frozenset({"no-early-expiry", "grace-after-restart"}),
         seeds=50,
         edits=(
@@ -58,6 +58,10 @@ BUGS = (
                 where=_LEASES + "__init__",
                 swaps=(("self._clock = clock", "self._clock = by_wall(clock)"),),
                 names={"by_wall": _WallForMonotonic},
+            ),
+            Edit(
+                where=_LEASES + "sweep",
+                swaps=(("if any(live.length_ns < 4 * (now_ns - live.ends_ns) for live in due):", "if False:"),),
             ),
             Edit(
                 where=_TIMERS + "__init__",
@@ -185,7 +189,7 @@ BUGS = (
         edits=(
             Edit(
                 where=_LEASES + "sweep",
-                swaps=(("unaccepted=[live for live in due if not live.accepted]", "unaccepted=[]"),),
+                swaps=(("unaccepted=[live for live in over if not live.accepted]", "unaccepted=[]"),),
             ),
         ),
     ),

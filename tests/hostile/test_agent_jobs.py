@@ -1,0 +1,422 @@
+"""Hostile jobs on real workers: nothing outside changes or is stored, nobody else's job suffers, nothing stays behind.
+
+All of them run at once on one worker, beside a job that only wants to be left alone; those that end or freeze their
+agent have workers of their own. As root the worker has cgroups; as another user it has process groups and its marks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tenure.agent.sync import removal
+from tenure.v1 import job_pb2
+from tests.acceptance.callers import duration, extension, outcome_of, state_of
+from tests.acceptance.faulty_store import faulty_store
+from tests.acceptance.fleet import BUCKET, Fleet, client
+from tests.acceptance.processes import ServerProcess, WorkerProcess
+from tests.acceptance.waiting import eventually
+from tests.hostile import agent_jobs
+from tests.hostile.agent_jobs import Hostile
+from tests.proof.record import Proof, settle
+from tests.proof.sizes import FULL
+from tests.servers.seaweedfs import SeaweedFS, seaweedfs
+
+__all__ = ["seaweedfs"]
+
+pytestmark = pytest.mark.processes
+
+NOBODY = 65534
+CANARY = b"canary-5b1f0c7e: no job may see this stored"
+WITHIN_S = 900.0 if FULL else 100.0
+GONE_S = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """As whom a worker runs. `wrapped`: before its command line."""
+
+    name: str
+    uid: int
+    wrapped: Sequence[str] = ()
+
+
+def kinds() -> list[Kind]:
+    """Both kinds, where we are root and may be others; else as whoever we are."""
+    if os.geteuid() != 0:
+        return [Kind(name="user", uid=os.geteuid())]
+    found = [Kind(name="root", uid=0)]
+    if shutil.which("setpriv"):
+        # It may read everything, because the interpreter may lie in root's home; it may write nothing of others.
+        become = [
+            *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--no-new-privs"),
+            *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
+        ]
+        probe = "import subprocess, sys, tenure; subprocess.run([sys.executable, '-c', ''], check=True)"
+        if subprocess.run([*become, sys.executable, "-c", probe], capture_output=True, timeout=30).returncode == 0:
+            found.append(Kind(name="nobody", uid=NOBODY, wrapped=become))
+    return found
+
+
+class KindOfWorker(WorkerProcess):
+    """A worker that runs as somebody else, with a token file and folders of its own."""
+
+    def __init__(
+        self, name: str, kind: Kind, directory: Path, server: ServerProcess, store: SeaweedFS, *, slots: int
+    ) -> None:
+        home = directory / f"home-{name}"
+        home.mkdir()
+        (home / "token").write_text(server.admin_token())
+        environment = store.environment() | {"TENURE_SECRET_OF_THE_AGENT": "not for jobs"}
+        super().__init__(name, directory, server, queue=name, slots=slots, env=environment)
+        self.work_dir.mkdir(exist_ok=True)
+        for path in (home, home / "token", self.work_dir):
+            os.chown(path, kind.uid, -1)
+        position = self._arguments.index("--token-file") + 1
+        self._arguments[position] = str(home / "token")
+        self._arguments = [*kind.wrapped, *self._arguments]
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """A server, a store, and a place outside of everything."""
+
+    directory: Path
+    fleet: Fleet
+    store: SeaweedFS
+    workers: list[KindOfWorker] = field(default_factory=list)
+
+    async def worker(self, name: str, kind: Kind, *, slots: int = 1) -> KindOfWorker:
+        """A worker of a queue that has its name."""
+        worker = KindOfWorker(name, kind, self.directory, self.fleet.server, self.store, slots=slots)
+        self.workers.append(worker)
+        worker.start()
+        await worker.says(r"tenure: worker \S+ connected")
+        return worker
+
+    def marks(self, name: str) -> Path:
+        """The folder of one job, where anybody may write; its path is on the command line of all its processes."""
+        folder = self.directory / f"marks-{name}"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o777)
+        return folder
+
+    async def submit(self, worker: KindOfWorker, hostile: Hostile) -> str:
+        """Create a job for a worker; its id."""
+        name = f"{worker.id}-{hostile.name}"
+        specification = self.fleet.job(
+            agent_jobs.PRELUDE + hostile.program,
+            str(self.marks(name)),
+            str(hostile.amount),
+            heartbeat_s=5,
+            during=[(name, "out")] if hostile.during else [],
+            after=[(name, "out")] if hostile.after else [],
+        )
+        specification.queue = worker.id
+        specification.max_failures = 1
+        specification.time_allocation.CopyFrom(duration(3600))
+        specification.termination_grace_period.CopyFrom(duration(1))
+        return await self.fleet.create(specification)
+
+    async def is_there(self, path: Path) -> None:
+        """Wait until a job has made a file."""
+
+        async def there() -> bool:
+            return path.exists()
+
+        await self.fleet.eventually(there, str(path), WITHIN_S)
+
+    async def end_of(self, job_id: str) -> job_pb2.Job:
+        """The job, once it is final."""
+
+        async def final() -> job_pb2.Job | None:
+            job = await self.fleet.caller.job(job_id)
+            return job if outcome_of(job) != "UNSPECIFIED" else None
+
+        return await self.fleet.eventually(final, f"the end of {job_id}", WITHIN_S)
+
+
+@asynccontextmanager
+async def scene(store: SeaweedFS) -> AsyncIterator[Scene]:
+    """Everything real, in a folder that other users may enter."""
+    directory = Path(tempfile.mkdtemp(prefix="tenure-hostile-"))
+    directory.chmod(0o755)
+    store.create_bucket(BUCKET)
+    server = ServerProcess(directory)
+    try:
+        await server.up()
+        with faulty_store(store.endpoint_url) as faulty:
+            opened = Scene(directory=directory, fleet=Fleet("hostile", directory, server, store, faulty), store=store)
+            try:
+                yield opened
+            finally:
+                for worker in opened.workers:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(worker.pid, signal.SIGCONT)
+                    worker.close()
+                await opened.fleet.close()
+    finally:
+        server.close()
+        for pid in processes_of(directory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(removal.remove, directory)
+
+
+def processes_of(marks: Path) -> list[int]:
+    """Live processes whose command line has that path: jobs and whatever they forked."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                if (
+                    bytes(marks) + b"/marks-" in Path("/proc", entry, "cmdline").read_bytes()
+                    or bytes(marks) + b"\0" in Path("/proc", entry, "cmdline").read_bytes()
+                ):
+                    found.append(int(entry))
+    return found
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, int, str]]:
+    """Everything in a folder: mode, owner, time of change, and content."""
+    found = {}
+    for path in sorted([folder, *folder.rglob("*")]):
+        status = path.lstat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
+        found[str(path)] = (status.st_mode, status.st_uid, status.st_mtime_ns, content)
+    return found
+
+
+def make_outside(directory: Path, kind: Kind) -> Path:
+    """A folder that the worker's user could change, with what nobody may store."""
+    outside = directory / "outside"
+    (outside / "work" / "out").mkdir(parents=True)
+    (outside / "out").mkdir()
+    for path in (outside / "canary", outside / "out" / "canary", outside / "work" / "out" / "canary"):
+        path.write_bytes(CANARY)
+    for path in [outside, *outside.rglob("*")]:
+        os.chown(path, kind.uid, -1)
+    return outside
+
+
+async def stored(scene: Scene) -> dict[str, bytes]:
+    """Every object of this test, with its bytes."""
+    s3 = client(scene.store)
+
+    def read() -> dict[str, bytes]:
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="hostile/")
+        keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        return {key: s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+    return await asyncio.to_thread(read)
+
+
+# --- all at once --------------------------------------------------------------------------------------------------
+
+
+async def run_all(scene: Scene, kind: Kind, jobs: Sequence[Hostile]) -> list[str]:
+    """Run hostile jobs on one worker beside a harmless one; what was wrong."""
+    worker = await scene.worker(f"{kind.name}-all", kind, slots=len(jobs) + 1)
+    neighbour = await scene.submit(worker, Hostile(name="neighbour", program=agent_jobs.NEIGHBOUR, after=True))
+    ids = {hostile.name: await scene.submit(worker, hostile) for hostile in jobs}
+    seen = await asyncio.gather(*(watch(scene, worker, one, ids[one.name]) for one in jobs))
+    found = [violation for each in seen for violation in each]
+    (scene.marks(f"{worker.id}-neighbour") / "end").touch()
+    job = await scene.end_of(neighbour)
+    if (outcome_of(job), job.status.attempt, job.status.num_interruptions) != ("COMPLETED", 1, 0):
+        found.append(f"the neighbour suffered: {outcome_of(job)} in attempt {job.status.attempt}")
+    found += await nothing_left(scene, worker)
+    return [f"{kind.name}: {one}" for one in found]
+
+
+async def watch(scene: Scene, worker: KindOfWorker, hostile: Hostile, job_id: str) -> list[str]:
+    """See one hostile job to its end; what was wrong."""
+    marks = scene.marks(f"{worker.id}-{hostile.name}")
+    if not hostile.ends or hostile.extended:
+        await scene.is_there(marks / "ready")
+    if hostile.extended:
+        await scene.fleet.caller.extend_many([extension(job_id, 600)])
+        (marks / "go").touch()
+    if not hostile.ends:
+        await scene.fleet.caller.terminate(job_id)
+    job = await scene.end_of(job_id)
+    found = []
+    ends = hostile.ends or {"CANCELLED"}
+    if outcome_of(job) not in ends:
+        found.append(f"ended {outcome_of(job)}, not {' or '.join(sorted(ends))}: {list(job.updates)[-1].status}")
+    if job.status.attempt != 1:
+        found.append(f"took {job.status.attempt} attempts")
+    said = job.updates[-1].status
+    if hostile.says not in said or not said.isprintable():
+        found.append(f"its failure says {said!r}")
+    if hostile.stored is not None:
+        keys = await scene.fleet.keys(f"{worker.id}-{hostile.name}")
+        if keys != hostile.stored:
+            found.append(f"stored {sorted(keys)[:5]}, not {sorted(hostile.stored)[:5]}")
+    if left := await left_after(marks):
+        found.append(f"left processes: {left}")
+    return [f"{hostile.name}: {one}" for one in found]
+
+
+async def left_after(marks: Path) -> list[int]:
+    """The processes of a job that are still there after a while."""
+
+    async def gone() -> bool:
+        return not processes_of(marks)
+
+    with contextlib.suppress(AssertionError):
+        await eventually(gone, within_s=GONE_S)
+    return processes_of(marks)
+
+
+async def nothing_left(scene: Scene, worker: KindOfWorker) -> list[str]:
+    """Whether the worker still runs, with an empty folder; what is wrong with it."""
+    found = [] if worker.running else [f"the worker has ended: {worker.tail()}"]
+    jobs = worker.work_dir / "jobs"
+
+    async def is_empty() -> bool:
+        return not [path for path in jobs.iterdir() if not path.name.endswith("-moved")]
+
+    try:
+        await eventually(is_empty, within_s=GONE_S)
+    except AssertionError:
+        found.append(f"folders are left: {[path.name for path in jobs.iterdir()]}")
+    return found + [
+        f"the worker met {word}: {worker.tail()[-1500:]}"
+        for word in ("Traceback", "attempt_broke")
+        if word in worker.output()
+    ]
+
+
+# --- those that end or freeze their agent -------------------------------------------------------------------------
+
+
+async def killed_agent(scene: Scene, kind: Kind) -> list[str]:
+    """A job kills its agent: the guardian ends the job, and all it forked away."""
+    worker = await scene.worker(f"{kind.name}-killed", kind)
+    hostile = Hostile(name="kills-its-agent", program=agent_jobs.KILLS_ITS_AGENT)
+    job_id = await scene.submit(worker, hostile)
+    marks = scene.marks(f"{worker.id}-{hostile.name}")
+    await worker.wait(within_s=WITHIN_S)
+    found = []
+    if left := await left_after(marks):
+        found.append(f"kills-its-agent: left processes: {left}")
+    await scene.fleet.caller.terminate(job_id)
+    return [f"{kind.name}: {one}" for one in found]
+
+
+async def stopped_agent(scene: Scene, kind: Kind) -> list[str]:
+    """A job freezes its agent: it is lost, and when the agent thaws it ends that attempt and takes the next."""
+    worker = await scene.worker(f"{kind.name}-stopped", kind)
+    hostile = Hostile(name="stops-its-agent", program=agent_jobs.STOPS_ITS_AGENT)
+    job_id = await scene.submit(worker, hostile)
+    await scene.is_there(scene.marks(f"{worker.id}-{hostile.name}") / "ready")
+    await scene.fleet.until_event(job_id, "LeaseExpired", within_s=WITHIN_S)
+    worker.signal(signal.SIGCONT)
+    job = await scene.end_of(job_id)
+    found = []
+    if (outcome_of(job), job.status.attempt, job.status.num_interruptions) != ("COMPLETED", 2, 1):
+        found.append(f"stops-its-agent: {outcome_of(job)} in attempt {job.status.attempt}")
+    found += await nothing_left(scene, worker)
+    return [f"{kind.name}: {one}" for one in found]
+
+
+@contextmanager
+def small_disk(folder: Path, kind: Kind) -> Iterator[None]:
+    """A file system of 24 MB in a folder."""
+    options = f"size=24m,uid={kind.uid},mode=700"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tenure-test", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def full_disk(scene: Scene, kind: Kind) -> list[str]:
+    """A job fills the disk of its worker: the job beside it goes on, and later there is room again."""
+    name = f"{kind.name}-full"
+    folder = scene.directory / f"work-{name}"
+    folder.mkdir()
+    with small_disk(folder, kind):
+        worker = await scene.worker(name, kind, slots=2)
+        neighbour = await scene.submit(worker, Hostile(name="neighbour", program=agent_jobs.NEIGHBOUR, after=True))
+
+        async def runs() -> bool:
+            return state_of(await scene.fleet.caller.job(neighbour)) == "RUNNING"
+
+        await scene.fleet.eventually(runs, "the neighbour to run")
+        hostile = Hostile(name="fills-its-disk", program=agent_jobs.FILLS_ITS_DISK)
+        job_id = await scene.submit(worker, hostile)
+        marks = scene.marks(f"{name}-{hostile.name}")
+        await scene.is_there(marks / "ready")
+        await scene.fleet.caller.extend_many([extension(neighbour, 600)])  # its deadline file cannot be written now
+        (marks / "go").touch()
+        found = []
+        if outcome_of(job := await scene.end_of(job_id)) != "COMPLETED":
+            found.append(f"fills-its-disk: {outcome_of(job)}: {job.updates[-1].status}")
+        (scene.marks(f"{name}-neighbour") / "end").touch()
+        job = await scene.end_of(neighbour)
+        if (outcome_of(job), job.status.attempt) != ("COMPLETED", 1):
+            found.append(f"fills-its-disk: the neighbour: {outcome_of(job)} in attempt {job.status.attempt}")
+        found += await nothing_left(scene, worker)
+        worker.close()
+    return [f"{kind.name}: {one}" for one in found]
+
+
+async def test_hostile_jobs_harm_nobody_else(seaweedfs: SeaweedFS) -> None:
+    began = time.monotonic()
+    jobs = agent_jobs.hostile_jobs()
+    violations: list[str] = []
+    cases = 0
+    kinds_here = kinds()
+    for kind in kinds_here:
+        async with scene(seaweedfs) as opened:
+            outside = make_outside(opened.directory, kind)
+            before = snapshot(outside)
+            work = [run_all(opened, kind, jobs), killed_agent(opened, kind), stopped_agent(opened, kind)]
+            if os.geteuid() == 0:
+                work.append(full_disk(opened, kind))
+            cases += len(jobs) + len(work) - 1
+            async with asyncio.TaskGroup() as group:
+                working = [group.create_task(each) for each in work]
+            violations += [violation for each in working for violation in each.result()]
+            if snapshot(outside) != before:
+                violations.append(f"{kind.name}: something outside was changed")
+            objects = await stored(opened)
+            violations += [
+                f"{kind.name}: the canary is stored in {key}" for key, data in objects.items() if CANARY in data
+            ]
+            if left := processes_of(opened.directory):
+                violations.append(f"{kind.name}: processes are left in the end: {left}")
+    settle(
+        Proof(
+            name="hostile-jobs",
+            promise="Whatever a job does to its folders, its output and its processes, its agent stores and changes "
+            "nothing outside of its folder, no process of it stays behind, and the job beside it does not suffer.",
+            fault="Hostile programs on real workers, all at once beside a harmless job; some kill or freeze their "
+            "agent, or fill its disk.",
+            runs=cases,
+            faults=cases,
+            acknowledged=0,
+            violations=violations,
+            figures={
+                "kinds of workers": ", ".join(kind.name for kind in kinds_here),
+                "printed, MB": next(job.amount for job in jobs if job.name == "prints-without-end"),
+            },
+            seconds=round(time.monotonic() - began, 1),
+        )
+    )
