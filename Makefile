@@ -43,6 +43,10 @@ prove: $(PROJECT_INSTALLED) ## Run the long proofs and write docs/proof.md (root
 	@TENURE_PROVE=full TENURE_PROOF_DIR=build/proof $(PY) -m pytest -n 0 -m "" --timeout 7200 $(ARGS) $(PROOFS); \
 	  proven=$$?; $(PY) -m tests.proof.report build/proof && exit $$proven
 
+.PHONY: node
+node: $(PROJECT_INSTALLED) ## Test the client for Node (needs Node and npm; installs two packages into build/node)
+	@TENURE_NODE=required $(PY) -m pytest -n 0 tests/node $(ARGS)
+
 # Every part runs even when an earlier one failed: `make -k check`.
 .PHONY: check
 check: check-style check-types check-protos check-imports check-compose check-house ## Lint, types, protos, import rules, layout

@@ -65,8 +65,8 @@ def _log(connection: apsw.Connection) -> list[str]:
     """A digest of each event in order, as far as they can be read."""
     found: list[str] = []
     with suppress(apsw.Error):
-        for row in connection.execute("SELECT * FROM events NOT INDEXED ORDER BY position"):
-            found.append(hashlib.sha256(repr(row).encode()).hexdigest())
+        read = connection.execute("SELECT * FROM events NOT INDEXED ORDER BY position")
+        found.extend(hashlib.sha256(repr(row).encode()).hexdigest() for row in read)
     return found
 
 

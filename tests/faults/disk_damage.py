@@ -1,4 +1,4 @@
-"""What can happen to the files of a data directory while no server has them open: one function a kind, all by a seed."""
+"""What can happen to the files of a data directory while no server has them open: one function a kind, by a seed."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ Damage = Callable[[Scene, random.Random], None]
 def flip_event(scene: Scene, generator: random.Random) -> None:
     """A bit of an event's stored bytes."""
     _flip_in(scene.path(NAME), scene.events, generator)
+
+
+def flip_stored(path: Path, value: bytes, generator: random.Random) -> None:
+    """A bit of a value where it is stored first in a file; AssertionError where it is not."""
+    data = path.read_bytes()
+    assert value in data
+    _flip(path, data.find(value) + generator.randrange(len(value)), generator)
 
 
 def flip_fold(scene: Scene, generator: random.Random) -> None:

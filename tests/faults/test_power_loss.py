@@ -28,8 +28,8 @@ from tests.proof.tools import needs, needs_linux_root
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 
-CUTS = size(short=3, full=300)
-CONTROL_CUTS = size(short=2, full=8)
+CUTS = size(short=2, full=300)
+CONTROL_CUTS = size(short=1, full=8)
 # Cuts of one file system; the next begins with an empty one, whose first start is cut into as well.
 SAME_DISK = 25
 CHECK_EVERY = 5

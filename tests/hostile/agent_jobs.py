@@ -391,15 +391,10 @@ def the_agent_itself() -> list[Hostile]:
 if os.geteuid() == 0:
     sys.exit(0)
 found = []
-for name in ("environ", "mem", "maps", "fd", "cwd", "exe", "io", "map_files"):
+for name in ("environ", "mem", "maps", "cwd", "exe"):
     path = f"/proc/{agent}/{name}"
     try:
-        if name in ("cwd", "exe"):
-            os.readlink(path)
-        elif name in ("fd", "map_files"):
-            os.listdir(path)
-        else:
-            open(path, "rb").read(1)
+        os.readlink(path) if name in ("cwd", "exe") else open(path, "rb").read(1)
         found.append(name)
     except OSError:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -125,10 +126,10 @@ def _spans() -> Iterator[Case]:
 
 
 def _instants() -> Iterator[Case]:
-    for rpc in (BROWSE, WATCH):
-        for path in ("flags.filter_created_after", "flags.filter_created_before"):
-            for name, instant in NO_INSTANTS.items():
-                yield bad(34, f"{rpc}-{path}-{name}", rpc, _with(rpc, {}, path, instant), path)
+    fields = ("flags.filter_created_after", "flags.filter_created_before")
+    for turn, (rpc, path) in enumerate(itertools.product((BROWSE, WATCH), fields)):
+        for name, instant in some(turn, NO_INSTANTS).items():
+            yield bad(34, f"{rpc}-{path}-{name}", rpc, _with(rpc, {}, path, instant), path)
 
 
 OVER = {"queue": "capped", "time_allocation": "21601s"}
@@ -253,7 +254,11 @@ def _finds_nothing(name: str, flags: dict[str, Any]) -> Case:
 
 FILTERS = [
     *(bad(47, f"{one}-long", BROWSE, {"flags": {one: "x" * 129}}, f"flags.{one}") for one in FINDING + HIDING),
-    *(_finds_nothing(f"{one}-{name}", {one: text}) for one in FINDING for name, text in ODD.items()),
+    *(
+        _finds_nothing(f"{one}-{name}", {one: text})
+        for turn, one in enumerate(FINDING)
+        for name, text in some(turn, ODD).items()
+    ),
     *(_finds_nothing(f"labels-{name}", {"filter_labels": {text: text}}) for name, text in {**ODD, "blank": ""}.items()),
     *(_finds_nothing(f"{one}-sql", {one: [SQL, "", "a\0b"]}) for one in ("filter_ids", "filter_provider_ids")),
     bad(47, "1001-ids", BROWSE, {"flags": {"filter_ids": ["a"] * 1001}}, "flags.filter_ids"),

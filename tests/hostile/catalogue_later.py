@@ -26,7 +26,7 @@ from tests.hostile.catalogue import (
 )
 from tests.hostile.catalogue_fields import YEAR
 from tests.hostile.catalogue_lists import FORGED
-from tests.hostile.catalogue_values import MAX_INT64, NO_IDS
+from tests.hostile.catalogue_values import MAX_INT64, NO_IDS, some
 from tests.hostile.outcome import Outcome
 from tests.hostile.scene import CAPPED, ENDED, ENDLESS, FIXED, STANDING, Scene, Send
 
@@ -115,8 +115,8 @@ REPEATS = [
     good(41, "none", TERMINATE, ended(ENDED)),
     *(
         bad(41, f"{rpc}-{name}", rpc, {**json.loads(text), "request_id": NO_IDS[name]}, "request_id")
-        for rpc, (text, _, _) in CHANGING.items()
-        for name in NO_REQUEST_IDS
+        for turn, (rpc, (text, _, _)) in enumerate(CHANGING.items())
+        for name in some(turn, dict.fromkeys(NO_REQUEST_IDS))
     ),
     bad_web(41, "native", web("POST", "/v1/jobs", job(), headers=NO_KEY), "request_id"),
     Case(row=42, name="somebody-else's", send=_of_somebody_else, writes=True),

@@ -23,7 +23,7 @@ from tests.hostile.catalogue import (
     web,
 )
 from tests.hostile.catalogue_fields import PRODUCT
-from tests.hostile.catalogue_values import MAX_INT32, MIN_INT32
+from tests.hostile.catalogue_values import MAX_INT32, MIN_INT32, some
 from tests.hostile.outcome import Outcome
 from tests.hostile.scene import STANDING, Scene, Send
 
@@ -120,8 +120,8 @@ async def _changed(scene: Scene) -> Outcome:
 
 
 def _pages() -> Iterator[Case]:
-    for rpc, other in PAGED.items():
-        for name, token in FORGED.items():
+    for turn, (rpc, other) in enumerate(PAGED.items()):
+        for name, token in some(turn, FORGED).items():
             yield bad(45, f"{rpc}-{name}", rpc, {"page_token": token}, "page_token", reason=NO_TOKEN)
         yield bad(45, f"{rpc}-1025", rpc, {"page_token": "A" * 1025}, "page_token")
         yield Case(row=45, name=f"{rpc}-of-another-list", send=_elsewhere(rpc, other), reason=NO_TOKEN)

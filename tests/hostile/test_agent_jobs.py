@@ -115,14 +115,14 @@ class Scene:
         folder.chmod(0o777)
         return folder
 
-    async def submit(self, worker: KindOfWorker, hostile: Hostile) -> str:
+    async def submit(self, worker: KindOfWorker, hostile: Hostile, *, heartbeat_s: float = 5) -> str:
         """Create a job for a worker; its id."""
         name = f"{worker.id}-{hostile.name}"
         specification = self.fleet.job(
             agent_jobs.PRELUDE + hostile.program,
             str(self.marks(name)),
             str(hostile.amount),
-            heartbeat_s=5,
+            heartbeat_s=heartbeat_s,
             during=[(name, "out")] if hostile.during else [],
             after=[(name, "out")] if hostile.after else [],
         )
@@ -296,7 +296,7 @@ async def nothing_left(scene: Scene, worker: KindOfWorker) -> list[str]:
     except AssertionError:
         found.append(f"folders are left: {[path.name for path in jobs.iterdir()]}")
     return found + [
-        f"the worker met {word}: {worker.tail()[-1500:]}"
+        f"the worker met {word}: {worker.output().partition(word)[2][:3000]}"
         for word in ("Traceback", "attempt_broke")
         if word in worker.output()
     ]
@@ -323,7 +323,7 @@ async def stopped_agent(scene: Scene, kind: Kind) -> list[str]:
     """A job freezes its agent: it is lost, and when the agent thaws it ends that attempt and takes the next."""
     worker = await scene.worker(f"{kind.name}-stopped", kind)
     hostile = Hostile(name="stops-its-agent", program=agent_jobs.STOPS_ITS_AGENT)
-    job_id = await scene.submit(worker, hostile)
+    job_id = await scene.submit(worker, hostile, heartbeat_s=1)
     await scene.is_there(scene.marks(f"{worker.id}-{hostile.name}") / "ready")
     await scene.fleet.until_event(job_id, "LeaseExpired", within_s=WITHIN_S)
     worker.signal(signal.SIGCONT)
@@ -394,8 +394,10 @@ async def test_hostile_jobs_harm_nobody_else(seaweedfs: SeaweedFS) -> None:
             async with asyncio.TaskGroup() as group:
                 working = [group.create_task(each) for each in work]
             violations += [violation for each in working for violation in each.result()]
-            if snapshot(outside) != before:
-                violations.append(f"{kind.name}: something outside was changed")
+            now = snapshot(outside)
+            changed = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+            if changed:
+                violations.append(f"{kind.name}: changed outside: {[(before.get(p), now.get(p), p) for p in changed]}")
             objects = await stored(opened)
             violations += [
                 f"{kind.name}: the canary is stored in {key}" for key, data in objects.items() if CANARY in data

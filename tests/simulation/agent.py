@@ -53,7 +53,7 @@ class Agent:
         self.incarnation = f"{worker_id}.{count}"
         self.random = random
         self.process = machine.process(self.incarnation)
-        self.clock = machine.clock(self.process)
+        self.clock = machine.aware_clock(self.process)
         self.metadata = (("authorization", f"Bearer {secret}"),)
         self.life = AgentLife(
             worker_id=worker_id,
@@ -219,7 +219,7 @@ class Agent:
                 worker_id=self.worker_id,
                 incarnation=self.incarnation,
                 message=message,
-                clock_ns=self.process.monotonic_ns(),
+                clock_ns=self.clock.monotonic_ns(),
             )
         )
 

@@ -88,7 +88,7 @@ class Faults:
             return None
         fault.who = server.process.name
         if kind in ("pause", "stall", "suspend"):
-            return self._freeze(server.process, server.boot.pauses, kind)
+            return self._freeze(server.process, server.machine, server.boot.pauses, kind)
         if kind == "stop":
             server.stop()
             world.hold_server(planned.length_ns)
@@ -105,7 +105,7 @@ class Faults:
             world.kill_at_boot = int(planned.measure * 0.6 * NS)
         return _nothing
 
-    def _freeze(self, process: Process, pauses: list[Span], kind: str) -> Undo:
+    def _freeze(self, process: Process, machine: Machine, pauses: list[Span], kind: str) -> Undo:
         world = self._world
         process.freeze(deaf=kind != "stall", suspended=kind == "suspend")
         span = Span(begin_ns=world.schedule.now_ns)
@@ -116,7 +116,7 @@ class Faults:
         def thaw() -> None:
             if not process.dead:
                 span.end_ns = world.schedule.now_ns
-                process.thaw()
+                machine.suspended_ns += process.thaw()
 
         return thaw
 
@@ -180,7 +180,7 @@ class Faults:
             return None
         fault.who = agent.incarnation
         if kind in ("pause", "suspend"):
-            return self._freeze(agent.process, agent.life.pauses, kind)
+            return self._freeze(agent.process, agent.machine, agent.life.pauses, kind)
         world.hold_agent(number, planned.length_ns)
         if kind == "drain":
             agent.drain("maintenance", release=planned.measure < 0.7)

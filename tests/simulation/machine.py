@@ -24,6 +24,7 @@ class Machine:
 
     Attributes:
         step_ns: what the wall clock was set forwards by (back: negative) since.
+        suspended_ns: for how long it was suspended since, all in all.
     """
 
     def __init__(self, schedule: Schedule, name: str, *, rate: float = 1.0, skew_ns: int = 0) -> None:
@@ -31,6 +32,7 @@ class Machine:
         self.name = name
         self.rate = rate
         self.step_ns = 0
+        self.suspended_ns = 0
         self._skew_ns = skew_ns
         # It was switched on at any time before.
         self._on_ns = -1_000_000_000_000
@@ -49,4 +51,14 @@ class Machine:
 
     def clock(self, process: Process) -> SystemClock:
         """The clock of a process on it, by the rule of the product: see `SystemClock`."""
-        return SystemClock(time_ns=self.wall_ns, monotonic_ns=process.monotonic_ns)
+        return SystemClock(
+            time_ns=self.wall_ns, monotonic_ns=process.monotonic_ns, suspended_ns=lambda: self.suspended_ns
+        )
+
+    def aware_clock(self, process: Process) -> SystemClock:
+        """The clock of an agent on it, whose time goes on while it is suspended: see `SuspendAwareClock`."""
+        return SystemClock(
+            time_ns=self.wall_ns,
+            monotonic_ns=lambda: process.monotonic_ns() + self.suspended_ns,
+            suspended_ns=lambda: 0,
+        )

@@ -100,11 +100,13 @@ class Process(asyncio.AbstractEventLoop):
         if suspended and self._stopped_ns is None:
             self._stopped_ns = self.schedule.now_ns
 
-    def thaw(self) -> None:
-        """It goes on: what fell due meanwhile runs now, in its order."""
+    def thaw(self) -> int:
+        """It goes on: what fell due meanwhile runs now, in its order. For how many nanoseconds its clock stood still."""
         self.frozen = self.deaf = False
+        slept_ns = 0
         if self._stopped_ns is not None:
-            self._offset_ns -= int((self.schedule.now_ns - self._stopped_ns) * self.rate)
+            slept_ns = int((self.schedule.now_ns - self._stopped_ns) * self.rate)
+            self._offset_ns -= slept_ns
             self._stopped_ns = None
         held, self.held = self.held, deque()
         now_ns = self.monotonic_ns()
@@ -113,6 +115,7 @@ class Process(asyncio.AbstractEventLoop):
                 self.schedule.at(self.virtual_ns(handle.when_ns), handle)
             else:
                 self.schedule.soon(handle)
+        return slept_ns
 
     def kill(self) -> None:
         """Nothing of it runs any more."""

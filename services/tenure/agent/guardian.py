@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def kill_strays(jobs: str) -> None:
-    """Kill every process of a job below a folder, and what it has forked meanwhile, until there is none; within 10 s."""
+    """Kill every process of a job below a folder, and what it forks meanwhile, until there is none; within 10 s."""
     own = os.getpid()
     mark = b"\0TENURE_JOB_DIR=" + os.fsencode(os.path.join(jobs, ""))
     for _ in range(500):

@@ -149,3 +149,26 @@ def test_what_is_no_regular_file_is_none(place: Place, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "file")
     assert content.read(place, "file", Event(), pack=False, aside=False, spool=None) is None
     assert content.read(place, "missing", Event(), pack=False, aside=False, spool=None) is None
+
+
+@pytest.mark.parametrize("kind", ["symlink", "nothing", "file"])
+def test_a_spool_that_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    os.utime(elsewhere, (1, 1))
+    spool = tmp_path / "spool"
+    if kind == "symlink":
+        spool.symlink_to(elsewhere)
+    elif kind == "file":
+        spool.touch()
+    with pytest.raises(OSError, match=r"symbolic|directory"):
+        content.spooled(spool)
+    assert elsewhere.stat().st_mtime == 1
+
+
+def test_a_copy_has_no_name(tmp_path: Path) -> None:
+    with content.spooled(tmp_path) as copy:
+        copy.write(b"x")
+        copy.flush()
+        assert os.fstat(copy.fileno()).st_dev == tmp_path.stat().st_dev
+        assert list(tmp_path.iterdir()) == []

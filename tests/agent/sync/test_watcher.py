@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,6 +49,13 @@ async def test_symlinks_are_not_followed(watcher: Watcher, tmp_path: Path) -> No
     (tmp_path / "outside" / "secret").write_text("x")
     (tmp_path / "in" / "last").write_text("x")
     assert not any(path.name == "secret" for path in await seen(watcher, tmp_path / "in" / "last"))
+
+
+async def test_a_name_that_is_no_text_ends_the_notifications_and_nothing_else(watcher: Watcher, tmp_path: Path) -> None:
+    os.close(os.open(bytes(tmp_path / "in") + b"/\xff\xfe", os.O_CREAT | os.O_WRONLY))
+    async with asyncio.timeout(20):
+        while await watcher.changes():
+            pass
 
 
 async def test_the_removal_of_the_folder_is_told(watcher: Watcher, tmp_path: Path) -> None:

@@ -14,14 +14,19 @@ _ANSWERS = "tenure.controlplane.answers:"
 _DECIDE = "tenure.domain.decide:"
 
 
+def _machine_ns(clock: Any) -> int:
+    """The machine's own wall clock, behind the clock of the process that smooths it."""
+    return int(clock._time_ns())
+
+
 class _WallForMonotonic:
-    """A clock whose monotonic time is its wall time."""
+    """A clock whose monotonic time is the machine's wall time."""
 
     def __init__(self, clock: Any) -> None:
         self._clock = clock
 
     def monotonic_ns(self) -> int:
-        return int(self._clock.wall_us()) * 1000
+        return _machine_ns(self._clock)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._clock, name)
@@ -69,37 +74,45 @@ BUGS = (
                     (
                         "leases.on_earlier = self._earlier",
                         "leases.on_earlier = lambda due_ns: self._earlier("
-                        "clock.monotonic_ns() + due_ns - clock.wall_us() * 1000)",
+                        "clock.monotonic_ns() + due_ns - machine_ns(clock))",
                     ),
                 ),
+                names={"machine_ns": _machine_ns},
             ),
             Edit(
                 where=_TIMERS + "_next_ns",
                 swaps=(
                     (
                         "ahead.append(lease_ns)",
-                        "ahead.append(self._clock.monotonic_ns() + lease_ns - self._clock.wall_us() * 1000)",
+                        "ahead.append(self._clock.monotonic_ns() + lease_ns - machine_ns(self._clock))",
                     ),
                 ),
+                names={"machine_ns": _machine_ns},
             ),
             Edit(
                 where=_TIMERS + "_fire",
                 swaps=(
-                    ("silence_us = (now_ns - live.heard_ns) // 1000", "silence_us = now_us - live.heard_ns // 1000"),
+                    (
+                        "silence_us = (now_ns - live.heard_ns) // 1000",
+                        "silence_us = (machine_ns(self._clock) - live.heard_ns) // 1000",
+                    ),
                 ),
+                names={"machine_ns": _machine_ns},
             ),
             Edit(
                 where=_SESSIONS + "_give_up_unnamed",
                 swaps=(
                     (
                         "(self._clock.monotonic_ns() - live.heard_ns) // 1000",
-                        "self._clock.wall_us() - live.heard_ns // 1000",
+                        "(machine_ns(self._clock) - live.heard_ns) // 1000",
                     ),
                 ),
+                names={"machine_ns": _machine_ns},
             ),
             Edit(
                 where=_ANSWERS + "Answers._accept",
-                swaps=(("now_ns = self._clock.monotonic_ns()", "now_ns = self._clock.wall_us() * 1000"),),
+                swaps=(("now_ns = self._clock.monotonic_ns()", "now_ns = machine_ns(self._clock)"),),
+                names={"machine_ns": _machine_ns},
             ),
         ),
     ),
@@ -188,8 +201,8 @@ BUGS = (
         seeds=100,
         edits=(
             Edit(
-                where=_LEASES + "sweep",
-                swaps=(("unaccepted=[live for live in over if not live.accepted]", "unaccepted=[]"),),
+                where=_LEASES + "add",
+                swaps=(("accept_within_us(lease.length_us) * NS_A_US", "3600 * SECOND_NS"),),
             ),
         ),
     ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import secrets
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -195,8 +196,22 @@ def _chunks(descriptor: int, offset: int, length: int, abort: Event | None = Non
 
 
 def spooled(spool: Path | None) -> BinaryIO:
-    """A new nameless file in a folder, None: the system's, for bytes on their way; the caller closes it."""
-    return tempfile.TemporaryFile(dir=spool, prefix="tenure-")
+    """A new nameless file in a folder, None: the system's, for bytes on their way; the caller closes it.
+
+    Raises:
+        OSError: the folder is none, or a symlink that somebody has put in its place.
+    """
+    if spool is None:
+        return tempfile.TemporaryFile(prefix="tenure-")
+    folder = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        name = f"tenure-{secrets.token_hex(8)}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+        os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+    return os.fdopen(descriptor, "w+b")
 
 
 def unpack(packed: BinaryIO, target: BinaryIO, shown: str, abort: Event) -> bytes:

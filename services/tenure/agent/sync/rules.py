@@ -47,14 +47,12 @@ class Rule:
     max_wait_ns: int
 
     def selects(self, relative: str) -> bool:
-        """Whether the file of this path is copied; a name that is no text is selected, for others to refuse."""
-        if not relative.isascii() and not _is_text(relative):
-            return True
-        return self.pattern is None or self.pattern.search(relative) is not None
+        """Whether the file of this path is copied."""
+        return self.pattern is None or self.pattern.search(_text(relative)) is not None
 
     def is_marker(self, relative: str) -> bool:
         """Whether the file of this path goes last."""
-        return self.commit_marker is not None and self.commit_marker.search(relative) is not None
+        return self.commit_marker is not None and self.commit_marker.search(_text(relative)) is not None
 
     def key(self, relative: str, *, packed: bool) -> str:
         """The key of the object that holds the file of this path."""
@@ -83,12 +81,9 @@ def parse(messages: Iterable[job_pb2.SyncRule], resolve_path: Callable[[str], Pl
     )
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _text(name: str) -> str:
+    """A name for an expression to look at; bytes that are no text stand as U+FFFD."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _ns(duration: duration_pb2.Duration) -> int:

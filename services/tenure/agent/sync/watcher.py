@@ -14,13 +14,14 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-from watchfiles._rust_notify import RustNotify
+from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from tenure.agent.sync.offload import run_to_end
 
 _STEP_MS = 50
 _GATHER_MS = 200
 _TURN_MS = 60_000
+_BLIND = "blind"
 
 
 class Watcher(Protocol):
@@ -70,9 +71,11 @@ class FolderWatcher:
         return cls(notify, executor)
 
     async def changes(self) -> Sequence[Path]:
-        """The next changed paths; none once it is closed."""
+        """The next changed paths; none once it is closed, or cannot go on."""
         while not self._stop.is_set():
             found = await run_to_end(self._executor, self._wait, self._stop)
+            if found == _BLIND:
+                return []
             if isinstance(found, set):
                 return [Path(path) for _, path in found]
         return []
@@ -86,7 +89,11 @@ class FolderWatcher:
             self._executor.shutdown(wait=False)
 
     def _wait(self) -> set[tuple[int, str]] | str:
-        return self._notify.watch(_GATHER_MS, _STEP_MS, _TURN_MS, self._stop)
+        try:
+            return self._notify.watch(_GATHER_MS, _STEP_MS, _TURN_MS, self._stop)
+        except WatchfilesRustInternalError:
+            # A name that is no text, which it cannot tell; nor anything else from then on.
+            return _BLIND
 
 
 class NoWatcher:
