@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,10 +44,12 @@ def flip_event(scene: Scene, generator: random.Random) -> None:
 
 
 def flip_stored(path: Path, value: bytes, generator: random.Random) -> None:
-    """A bit of a value where it is stored first in a file; AssertionError where it is not."""
-    data = path.read_bytes()
-    assert value in data
-    _flip(path, data.find(value) + generator.randrange(len(value)), generator)
+    """A bit of a value wherever a file has it, also where nobody reads it any more; AssertionError where it has not."""
+    data, index, bit = path.read_bytes(), generator.randrange(len(value)), 1 << generator.randrange(8)
+    places = [found.start() + index for found in re.finditer(re.escape(value), data)]
+    assert places
+    for place in places:
+        _write(path, place, bytes([data[place] ^ bit]))
 
 
 def flip_fold(scene: Scene, generator: random.Random) -> None:

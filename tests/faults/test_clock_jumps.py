@@ -32,9 +32,9 @@ JUMPS = size(short=15, full=1000)
 CONTROL_JUMPS = 15
 JUMP_EVERY_S = 0.25 if FULL else 0.1
 # No worker has so many leases that its loss is taken for a fault of the server's, and half of the slots are enough.
-HOSTS, SLOTS, JOBS = (12, 6, 30) if FULL else (6, 3, 8)
+HOSTS, SLOTS, JOBS = (12, 6, 30) if FULL else (4, 3, 4)
 # After so many jumps a worker is killed, as long as there are enough, and a job with a time limit is made.
-KILL_EVERY = 100 if FULL else 7
+KILL_EVERY = 100 if FULL else 10
 ALLOCATION_S = 2.0
 # For a machine that is busy with other things, as it is while all tests run.
 BUSY_S = 1.0 if FULL else 10.0

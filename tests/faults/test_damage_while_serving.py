@@ -27,14 +27,14 @@ from tests.proof.sizes import first_seed, size
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 
-FLIPS = size(short=1, full=40)
+FLIPS = size(short=1, full=25)
 JOBS = 50
 MARK = "an-old-event-"
 # A pass every second is as often as there can be one.
 SCRUB = '[scrub]\ninterval = "200ms"\n'
 NEVER = "[scrub]\ninterval = 0\n"
 DAMAGED = re.compile(r'"event": "log_damaged"')
-CONTROL_S = 4.0
+CONTROL_S = size(short=2500, full=4000) / 1000
 
 
 @dataclass
@@ -95,7 +95,7 @@ async def _flipped(server: DiskServer, generator: random.Random, told: Told) -> 
     caller = await _with_jobs(server)
     try:
         told.acknowledged += JOBS
-        flip_stored(server.data / "tenure.db", MARK.encode(), generator)
+        flip_stored(server.data / "tenure.db", _mark(generator), generator)
         began = time.monotonic()
         await server.says(DAMAGED, within_s=30)
         told.noticed_s.append(time.monotonic() - began)
@@ -115,7 +115,7 @@ async def _flipped(server: DiskServer, generator: random.Random, told: Told) -> 
 async def _unnoticed(server: DiskServer, generator: random.Random) -> bool:
     caller = await _with_jobs(server)
     try:
-        flip_stored(server.data / "tenure.db", MARK.encode(), generator)
+        flip_stored(server.data / "tenure.db", _mark(generator), generator)
         await asyncio.sleep(CONTROL_S)
         await caller.create(_job(JOBS))
         return not DAMAGED.search(server.output())
@@ -143,5 +143,10 @@ async def _last_job(caller: Caller) -> str:
     return events[-1].stream.removeprefix("job/")
 
 
+def _mark(generator: random.Random) -> bytes:
+    """What one event has and no other."""
+    return _job(generator.randrange(JOBS)).command.encode()
+
+
 def _job(number: int) -> job_pb2.JobSpecification:
-    return job_pb2.JobSpecification(command=f"{MARK}{number}")
+    return job_pb2.JobSpecification(command=f"{MARK}{number:02}")

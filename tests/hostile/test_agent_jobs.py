@@ -44,6 +44,8 @@ NOBODY = 65534
 CANARY = b"canary-5b1f0c7e: no job may see this stored"
 WITHIN_S = 900.0 if FULL else 100.0
 GONE_S = 20.0
+# Many are waited for at once, and each look costs the server a call.
+LOOKS_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +147,10 @@ class Scene:
 
         async def final() -> job_pb2.Job | None:
             job = await self.fleet.caller.job(job_id)
-            return job if outcome_of(job) != "UNSPECIFIED" else None
+            if outcome_of(job) != "UNSPECIFIED":
+                return job
+            await asyncio.sleep(LOOKS_EVERY_S)
+            return None
 
         return await self.fleet.eventually(final, f"the end of {job_id}", WITHIN_S)
 
@@ -379,31 +384,33 @@ async def full_disk(scene: Scene, kind: Kind) -> list[str]:
 
 async def test_hostile_jobs_harm_nobody_else(seaweedfs: SeaweedFS) -> None:
     began = time.monotonic()
-    jobs = agent_jobs.hostile_jobs()
     violations: list[str] = []
+    found_kinds = kinds()
     cases = 0
-    kinds_here = kinds()
-    for kind in kinds_here:
-        async with scene(seaweedfs) as opened:
-            outside = make_outside(opened.directory, kind)
-            before = snapshot(outside)
-            work = [run_all(opened, kind, jobs), killed_agent(opened, kind), stopped_agent(opened, kind)]
-            if os.geteuid() == 0:
-                work.append(full_disk(opened, kind))
-            cases += len(jobs) + len(work) - 1
-            async with asyncio.TaskGroup() as group:
-                working = [group.create_task(each) for each in work]
-            violations += [violation for each in working for violation in each.result()]
-            now = snapshot(outside)
-            changed = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
-            if changed:
-                violations.append(f"{kind.name}: changed outside: {[(before.get(p), now.get(p), p) for p in changed]}")
-            objects = await stored(opened)
-            violations += [
-                f"{kind.name}: the canary is stored in {key}" for key, data in objects.items() if CANARY in data
-            ]
-            if left := processes_of(opened.directory):
-                violations.append(f"{kind.name}: processes are left in the end: {left}")
+    async with scene(seaweedfs) as opened:
+        outside = make_outside(opened.directory, found_kinds[-1])
+        before = snapshot(outside)
+        async with asyncio.TaskGroup() as group:
+            working = []
+            for number, kind in enumerate(found_kinds):
+                whole = FULL or number == 0
+                jobs = agent_jobs.hostile_jobs(all_of_them=whole)
+                work = [run_all(opened, kind, jobs), killed_agent(opened, kind)]
+                if whole:
+                    work.append(stopped_agent(opened, kind))
+                if whole and os.geteuid() == 0:
+                    work.append(full_disk(opened, kind))
+                cases += len(jobs) + len(work) - 1
+                working += [group.create_task(each) for each in work]
+        violations += [violation for each in working for violation in each.result()]
+        now = snapshot(outside)
+        changed = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+        violations += [f"outside was changed: {path}" for path in changed]
+        violations += [
+            f"the canary is stored in {key}" for key, data in (await stored(opened)).items() if CANARY in data
+        ]
+        if left := processes_of(opened.directory):
+            violations.append(f"processes are left in the end: {left}")
     settle(
         Proof(
             name="hostile-jobs",
@@ -416,8 +423,10 @@ async def test_hostile_jobs_harm_nobody_else(seaweedfs: SeaweedFS) -> None:
             acknowledged=0,
             violations=violations,
             figures={
-                "kinds of workers": ", ".join(kind.name for kind in kinds_here),
-                "printed, MB": next(job.amount for job in jobs if job.name == "prints-without-end"),
+                "workers run by": ", ".join(kind.name for kind in found_kinds),
+                "one of them printed, MB": next(
+                    job.amount for job in agent_jobs.hostile_jobs() if job.name == "prints-without-end"
+                ),
             },
             seconds=round(time.monotonic() - began, 1),
         )

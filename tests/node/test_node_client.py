@@ -1,7 +1,7 @@
-"""A client in another language, from the protos alone: the first seed's flow, and a worker's stream, from Node.
+"""A client in Node, with nothing but the protos: the first seed's flow, and a worker's stream.
 
-Skipped unless Node's packages are there or `TENURE_NODE=required` says that they are to be installed (`make node`):
-they come from the network.
+Only where it is asked for: it installs packages. `TENURE_NODE=1` runs it where it can be run, `TENURE_NODE=required`
+fails where it cannot.
 """
 
 from __future__ import annotations
@@ -9,126 +9,157 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from tests.acceptance.processes import ServerProcess, environment, run_tenure
-from tests.acceptance.stories import CANCELLED, RUNNING, WAITING
+from tenure.v1 import admin_service_pb2, admin_service_pb2_grpc
+from tests.acceptance.callers import Caller
+from tests.acceptance.processes import ServerProcess
+from tests.acceptance.stories import WAITING
+from tests.proof.record import ROOT
 
 pytestmark = pytest.mark.processes
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-# Outside the sources, so that nothing of it is committed.
-INSTALLED = ROOT / "build" / "node"
-REQUIRED = os.environ.get("TENURE_NODE") == "required"
-HOUR_MS = 3_600_000
-INSTALL_S = 300
+CACHE = ROOT / "build" / "node"
+ASKED = os.environ.get("TENURE_NODE", "")
+INSTALL_S, RUN_S = 100.0, 60.0
+HOUR_S = 3600
 
 
-def _prepared() -> Path:
-    """A folder with the client and what it needs; skips where there is none and none is wanted."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        if REQUIRED:
-            pytest.fail("there is no Node here, or no npm")
-        pytest.skip("there is no Node here, or no npm")
-    wanted = (HERE / "package.json").read_text()
-    installed = INSTALLED / "package.json"
-    if not (INSTALLED / "node_modules").is_dir() or not installed.exists() or installed.read_text() != wanted:
-        if not REQUIRED:
-            pytest.skip("Node's packages are not installed: `make node` installs them and runs this")
-        _install()
-    for name in ("tenure.cjs", "story.cjs"):
-        shutil.copy(HERE / name, INSTALLED)
-    return INSTALLED
+def missing(what: str) -> NoReturn:
+    """Skip, or fail where the test is required."""
+    if ASKED == "required":
+        pytest.fail(what)
+    pytest.skip(what)
 
 
-def _install() -> None:
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    shutil.copy(HERE / "package.json", INSTALLED)
-    done = subprocess.run(
-        ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"],
-        cwd=INSTALLED,
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_S,
-    )
-    assert done.returncode == 0, done.stderr
+def installed() -> Path:
+    """The folder with the packages, as `tests/node/package.json` wants them; installed when they are not."""
+    if not ASKED:
+        pytest.skip("the Node client is only tested where TENURE_NODE=1 asks for it: `make node`")
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            missing(f"there is no {program} on this machine: install Node.js 20 or later")
+    wanted = (HERE / "package.json").read_bytes()
+    made_from = CACHE / "installed.json"
+    if not made_from.exists() or made_from.read_bytes() != wanted:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        (CACHE / "package.json").write_bytes(wanted)
+        command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
+        try:
+            done = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, timeout=INSTALL_S)
+        except subprocess.TimeoutExpired:
+            missing(f"npm did not install the packages within {INSTALL_S:.0f} s")
+        if done.returncode != 0:
+            missing(f"npm cannot install the packages of tests/node/package.json (exit code {done.returncode})")
+        made_from.write_bytes(wanted)
+    return CACHE / "node_modules"
 
 
-def _token(server: ServerProcess, role: str, subject: str) -> str:
-    made = run_tenure(
-        "token", "create", "--role", role, "--subject", subject, "--server", server.address,
-        "--token-file", str(server.token_file), env=server.env,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip()
+async def token(admin: Caller, role: admin_service_pb2.Role, subject: str) -> str:
+    stub = admin_service_pb2_grpc.AdminServiceStub(admin.channel)
+    request = admin_service_pb2.CreateTokenRequest(role=role, subject=subject)
+    return (await stub.CreateToken(request, metadata=admin.metadata, timeout=30)).secret
 
 
-def _story(folder: Path, server: ServerProcess, home: Path) -> dict[str, dict[str, Any]]:
-    """What the client in Node saw, by its name."""
-    told = subprocess.run(
-        ["node", "story.cjs", server.address],
-        cwd=folder,
-        env=environment(home)
-        | {
-            "TENURE_ROOT": str(ROOT),
-            "TENURE_USER_TOKEN": _token(server, "user", "user"),
-            "TENURE_WORKER_TOKEN": _token(server, "worker", "node"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert told.returncode == 0, told.stdout + told.stderr + server.tail()
-    seen = {}
-    for line in told.stdout.splitlines():
-        one = json.loads(line)
-        seen[one.pop("what")] = one
-    return seen
-
-
-@pytest.mark.timeout(INSTALL_S + 120)
-async def test_a_job_from_both_sides(tmp_path: Path) -> None:
-    folder = _prepared()
-    server = ServerProcess(tmp_path)
+async def run_client(directory: Path, modules: Path) -> dict[str, Any]:
+    """Start a server, let the client do its work against it; what it has seen."""
+    server = ServerProcess(directory)
     try:
         await server.up()
-        seen = await asyncio.to_thread(_story, folder, server, tmp_path / "home")
+        admin = Caller(server.address, server.admin_token())
+        try:
+            environment = {
+                "PATH": os.environ["PATH"],
+                "NODE_PATH": str(modules),
+                "TENURE_ADDRESS": server.address,
+                "TENURE_QUEUE": "default",
+                "TENURE_USER_TOKEN": await token(admin, admin_service_pb2.ROLE_USER, "user"),
+                "TENURE_WORKER_TOKEN": await token(admin, admin_service_pb2.ROLE_WORKER, "node"),
+            }
+        finally:
+            await admin.close()
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["node", str(HERE / "client.cjs")],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=RUN_S,
+        )
+        assert done.returncode == 0, done.stderr + server.tail()
+        seen: dict[str, Any] = json.loads(done.stdout)
+        return seen
     finally:
         server.close()
-    job_id = seen["created"]["id"]
-    assert seen["created"] == {
-        "id": job_id,
-        "again": job_id,
-        "state": "JOB_STATE_IN_QUEUE",
-        "allocation": "18000",
-        "expires": 5 * HOUR_MS,
-        "updates": [WAITING],
-    }
-    assert seen["assigned"] == {"session": True, "job": job_id, "attempt": 1, "command": "python3", "lease": "60"}
-    assert seen["accepted"] == {"state": "LEASE_STATE_HELD"}
-    assert seen["started"] == {"state": "LEASE_STATE_HELD"}
-    assert seen["running"] == {
-        "beat": "LEASE_STATE_HELD",
-        "state": "JOB_STATE_RUNNING",
-        "machine": "node-1",
-        "beats": "1",
-    }
-    assert seen["extended"] == {"by": HOUR_MS, "told": True}
-    assert seen["terminated"] == {
-        "stop": "STOP_REASON_LEASE_REVOKED",
-        "report": "REPORT_KIND_STOPPED",
-        "state": "JOB_STATE_SUCCESS",
-        "outcome": "JOB_OUTCOME_CANCELLED",
-        "expires": None,
-        "updates": [WAITING, RUNNING, CANCELLED],
-    }
-    refused = seen["refused"]
-    assert (refused["code"], refused["reason"], refused["domain"]) == ("FAILED_PRECONDITION", "JOB_FINAL", "tenure")
-    assert seen["completed"] == {"same": True, "state": "LEASE_STATE_HELD", "outcome": "JOB_OUTCOME_COMPLETED"}
-    assert seen["goodbye"] == {"status": "OK"}
+
+
+async def test_a_node_client_does_the_first_seeds_flow_and_holds_a_workers_stream(tmp_path: Path) -> None:
+    modules = await asyncio.to_thread(installed)
+    seen = await run_client(tmp_path, modules)
+
+    created, running, terminated = seen["created"], seen["running"], seen["terminated"]
+    assert seen["repeated"]
+    assert (created["status"]["state"], created["status"]["outcome"]) == (
+        "JOB_STATE_IN_QUEUE",
+        "JOB_OUTCOME_UNSPECIFIED",
+    )
+    assert [(one["state"], one["status"]) for one in created["updates"]] == [("JOB_STATE_IN_QUEUE", WAITING)]
+    assert created["owner"]["createdBy"] == "user"
+    assert created["specification"]["application"] == {"name": "acme-web-application", "version": "1.0.0"}
+    assert created["specification"]["timeAllocation"] == {"seconds": "18000", "nanos": 0}
+
+    assert (running["status"]["state"], running["status"]["machineId"]) == ("JOB_STATE_RUNNING", "node-worker")
+    # Exactly five hours after it was created: seconds of 64 bits arrive as text, and nothing is rounded.
+    born, ends = running["createdAt"], running["status"]["expiresAt"]
+    assert (int(ends["seconds"]) - int(born["seconds"]), ends["nanos"]) == (5 * HOUR_S, born["nanos"])
+    (extended,) = seen["extended"]["responses"]
+    assert int(extended["expiresAt"]["seconds"]) - int(ends["seconds"]) == HOUR_S
+    assert seen["moved"]["items"][0]["expiresAt"] == extended["expiresAt"]
+
+    assert (terminated["status"]["state"], terminated["status"]["outcome"]) == (
+        "JOB_STATE_SUCCESS",
+        "JOB_OUTCOME_CANCELLED",
+    )
+    assert terminated["status"]["expiresAt"] is None
+    assert [one["status"] for one in terminated["updates"]] == [
+        WAITING,
+        "Your job is now running!",
+        "Your job has been cancelled!",
+    ]
+    assert terminated["specification"]["timeAllocation"] == {"seconds": "18000", "nanos": 0}
+    assert (seen["final"]["code"], seen["final"]["reason"]) == ("FAILED_PRECONDITION", "JOB_FINAL")
+
+    attempt = seen["attempt"]
+    assert (attempt["assignment"]["attempt"], attempt["accepted"]["state"]) == (1, "LEASE_STATE_HELD")
+    assert (attempt["started"]["kind"], attempt["started"]["state"]) == ("REPORT_KIND_STARTED", "LEASE_STATE_HELD")
+    assert attempt["beat"]["state"] == "LEASE_STATE_HELD"
+    assert int(attempt["beat"]["nextInterval"]["seconds"]) > 0
+    assert seen["stop"]["items"][0]["reason"] == "STOP_REASON_LEASE_REVOKED"
+    assert seen["stopped"]["items"][0]["kind"] == "REPORT_KIND_STOPPED"
+    assert seen["succeeded"]["items"][0]["kind"] == "REPORT_KIND_SUCCEEDED"
+    completed = seen["completed"]["status"]
+    assert (completed["outcome"], completed["numHeartbeats"]) == ("JOB_OUTCOME_COMPLETED", "2")
+    assert seen["messages"][0] == "welcome"
+    assert set(seen["welcome"]["queues"]) == {"default", "example-compute"}
+    assert seen["status"] == "OK"
+
+    assert (seen["unknown"]["code"], seen["unknown"]["reason"]) == ("NOT_FOUND", "JOB_NOT_FOUND")
+    assert (seen["anonymous"]["code"], seen["anonymous"]["reason"]) == ("UNAUTHENTICATED", "CREDENTIALS_MISSING")
+    assert {seen[name]["domain"] for name in ("final", "unknown", "anonymous")} == {"tenure"}
+
+
+def test_the_document_shows_what_is_tested() -> None:
+    shown = re.findall(r"^```js\n(.*?)^```", (ROOT / "docs" / "clients.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert shown
+    tested = "\n".join((HERE / name).read_text() for name in ("tenure.cjs", "client.cjs"))
+    for block in shown:
+        for piece in block.strip().split("\n\n"):
+            assert piece in tested, f"docs/clients.md shows what tests/node does not have:\n{piece}"

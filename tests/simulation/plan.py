@@ -131,7 +131,7 @@ def plan_of(seed: int) -> Plan:
     clocks = random.random() < 0.5
     tail = random.choice((0.0, 0.0, 0.02, 0.1))
     # Most are short; some are long enough for what takes minutes.
-    heal_s = 30.0 + 250.0 * random.random() ** 3
+    heal_s = 20.0 + 200.0 * random.random() ** 4
     quiet = random.random() < 0.04
     kinds = () if quiet else tuple(kind for kind, (chance, *_) in KINDS.items() if random.random() < chance)
     often = random.random() < 0.3

@@ -115,6 +115,8 @@ def _piece(piece: tuple[int, int, str | None, bool]) -> Totals:
     first, last, planted, every = piece
     totals = Totals()
     before, sys.unraisablehook = sys.unraisablehook, lambda _said: None
+    collecting = gc.isenabled()
+    gc.disable()  # a collection in the middle of a seed finds nothing; one after many finds all of it at once
     try:
         for seed in range(first, last + 1):
             totals.add(run_seed(seed, planted))
@@ -126,4 +128,6 @@ def _piece(piece: tuple[int, int, str | None, bool]) -> Totals:
             gc.freeze()
     finally:
         sys.unraisablehook = before
+        if collecting:
+            gc.enable()
     return totals

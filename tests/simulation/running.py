@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import logging
 from collections import Counter
@@ -76,8 +75,6 @@ def silence() -> Iterator[None]:
 def _run(plan: Plan, told: Told | None) -> Outcome:
     from tests.simulation import invariants
 
-    collecting = gc.isenabled()
-    gc.disable()
     world = World(plan, told)
     outcome = Outcome(seed=plan.seed)
     try:
@@ -97,8 +94,6 @@ def _run(plan: Plan, told: Told | None) -> Outcome:
         return outcome
     finally:
         world.bury()
-        if collecting:
-            gc.enable()
 
 
 def _count(outcome: Outcome, history: History) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from tenure.store import chain
 from tenure.store.memory import MemoryStore
 from tenure.store.scrub import LONGEST_STREAM, SAMPLE, Scrubbed, read_on, sample_of
 from tenure.store.store import StorageReadOnly, Store
+from tests.acceptance.waiting import eventually
 from tests.store.making import add_jobs, change, life, put, queue_append
 from tests.store.opening import opened
 
@@ -134,6 +137,22 @@ async def test_a_database_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         await fill(store)
         await store._errand(lambda connection: _damage(connection, "DROP TABLE commits"))
         assert "after position 0 the database cannot be read" in (await whole_pass(store))[0].problem
+
+
+async def test_what_was_read_before_is_read_from_the_disk_again(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await add_jobs(store, "a", "b", "marked-for-change")
+
+        async def copied_back() -> bool:
+            return (tmp_path / "tenure.db-wal").stat().st_size == 0
+
+        await eventually(copied_back)
+        assert (await whole_pass(store))[0].problem == ""
+        # By another process: this one must not open the database's files.
+        code = "import sys; p = sys.argv[1]; d = open(p, 'rb').read().replace(b'-change', b'-chanGe'); "
+        code += "open(p, 'r+b').write(d)"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "tenure.db")], check=True)  # noqa: ASYNC221
+        assert (await whole_pass(store))[0].problem == "positions 1 to 3 are not what was committed"
 
 
 async def test_the_write_ahead_log_does_not_wait_for_it(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The log in a SQLite database read again, a piece at a time, with a connection and a thread of its own.
 
 Each piece is two short reads within one snapshot that is let go at once, so that neither commits nor the write-ahead
-log wait for it. Its cache is small: what is to be seen is what the disk has.
+log wait for it. Its cache is small and emptied before each: what is to be seen is what the disk has.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Scrubber:
             if self._connection is None:
                 self._connection = connect_reader(self._path)
                 self._connection.pragma("cache_size", -CACHE_KIB)
+            # What is kept from the last time says nothing about the disk.
+            self._connection.pragma("shrink_memory")
             self._connection.execute("BEGIN")
             try:
                 return _piece(self._connection, after, upto, limit)

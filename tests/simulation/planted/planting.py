@@ -115,6 +115,16 @@ class Planted:
             yield
 
 
+def place_of(where: str) -> Any:
+    """What stands at a place of the product now.
+
+    Raises:
+        NothingToPlant: there is no such place.
+    """
+    owner, name = _owner(where)
+    return inspect.getattr_static(owner, name)
+
+
 def _owner(where: str) -> tuple[Any, str]:
     module, _, path = where.partition(":")
     *classes, name = path.split(".")
