@@ -20,7 +20,7 @@ from tests.acceptance.callers import type_of
 from tests.acceptance.processes import Launch
 from tests.faults.follower import Follower, follower
 from tests.faults.hosts import idle, quantiles, running, seconds, stories
-from tests.faults.scene import LEASE_S, Scene, scene, wall_offset_s, wrong_with
+from tests.faults.scene import Scene, scene, wall_offset_s, wrong_with
 from tests.faults.warm import Warm, warm
 from tests.proof.record import Proof, settle
 from tests.proof.sizes import FULL, first_seed, size
@@ -33,6 +33,9 @@ CONTROL_JUMPS = 15
 JUMP_EVERY_S = 0.25 if FULL else 0.1
 # No worker has so many leases that its loss is taken for a fault of the server's, and half of the slots are enough.
 HOSTS, SLOTS, JOBS = (12, 6, 30) if FULL else (4, 3, 4)
+CONTROL_HOSTS, CONTROL_JOBS = 2, 2
+# Long enough, where there is time, that no worker loses its lease because the machine is busy with other things.
+LEASE_S = 6.0 if FULL else 2.0
 # After so many jumps a worker is killed, as long as there are enough, and a job with a time limit is made.
 KILL_EVERY = 100 if FULL else 10
 ALLOCATION_S = 2.0
@@ -102,6 +105,8 @@ async def test_clock_jumps(tmp_path: Path) -> None:
                 clock,
                 ready,
                 jumps=CONTROL_JUMPS,
+                hosts=CONTROL_HOSTS,
+                jobs=CONTROL_JOBS,
                 patience_s=1,
             )
             control = group.create_task(naive)
@@ -150,12 +155,14 @@ async def _run(
     ready: asyncio.Barrier,
     *,
     jumps: int,
+    hosts: int = HOSTS,
+    jobs: int = JOBS,
     patience_s: float = 20.0,
 ) -> Told:
     """Live through so many jumps, losing workers and running jobs with a time limit all the while."""
     told, env = Told(), clock.environment
     async with (
-        scene(directory, server, family.launch, hosts=HOSTS, slots=SLOTS, jobs=JOBS, env=env) as here,
+        scene(directory, server, family.launch, hosts=hosts, slots=SLOTS, jobs=jobs, lease_s=LEASE_S, env=env) as here,
         follower(here.server.address, here.server.admin_token()) as follow,
     ):
         await ready.wait()
@@ -164,8 +171,8 @@ async def _run(
         while clock.jumps - before < jumps:
             if (clock.jumps - before) // KILL_EVERY >= kills:
                 kills += 1
-                await here.caller.create(idle(allocation_s=ALLOCATION_S))
-                if kills <= HOSTS // 2:
+                await here.caller.create(idle(heartbeat_s=LEASE_S / 2, allocation_s=ALLOCATION_S))
+                if kills <= hosts // 2:
                     await _kill_one(here, told)
             await asyncio.sleep(JUMP_EVERY_S / 2)
         await _until_settled(follow, told, patience_s)
@@ -200,7 +207,7 @@ async def _until_settled(follow: Follower, told: Told, patience_s: float) -> Non
 def _judge(follow: Follower, told: Told, lasted_s: float) -> None:
     events, known = follow.events, stories(follow.events)
     told.events = len(events)
-    told.violations += wrong_with(events)
+    told.violations += wrong_with(events, LEASE_S)
     came = {event.event_id: at_s for at_s, event in follow.came}
     for story in known.values():
         if story.lost_s is not None and story.worker_id not in told.victims:

@@ -1,6 +1,6 @@
 """A real server under attack, ten good clients beside, and what is measured of both.
 
-The attackers are processes of their own (`h2_attacker`), so that what they burn is not taken from the good clients'
+The attackers are processes of their own (`h2_attacks`), so that what they burn is not taken from the good clients'
 event loop; everything is on this machine and ends by itself.
 """
 
@@ -48,10 +48,10 @@ MOST_BUILDING_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """One attack: what `h2_attacker` is to do, and how long it is to last at least.
+    """One attack: what `h2_attacks` is to do, and how long it is to last at least.
 
     Attributes:
-        attack: its name in `h2_attacker`.
+        attack: its name in `h2_attacks`.
         name: for the report, where one attack is done in several ways.
         rpc: the method that its calls call.
         message: their request.
@@ -280,7 +280,7 @@ async def attacking(plan: Plan) -> AsyncIterator[Program]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.hostile.h2_attacker",
+        "tests.hostile.h2_attacks",
         json.dumps(dataclasses.asdict(plan)),
         cwd=ROOT,
         env={"PATH": os.defpath},

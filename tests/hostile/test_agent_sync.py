@@ -275,3 +275,40 @@ async def test_a_file_that_would_be_a_folder_as_well_is_refused(place: Place) ->
     with pytest.raises(SyncRefused, match="is a file, too"):
         await sync.before()
     await sync.close()
+
+
+@pytest.mark.parametrize("levels", [0, 1])
+async def test_a_job_directory_that_became_a_symlink_is_refused(place: Place, tmp_path: Path, levels: int) -> None:
+    (place.outside / "work" / "out").mkdir(parents=True)
+    (place.outside / "work" / "out" / "key").write_bytes(CANARY)
+    sync = place.sync(job_pb2.Sync(after=[job_pb2.SyncRule(bucket=BUCKET, prefix="out", local_path="out")]))
+    await sync.before()
+    swapped = [place.private, place.private.parent][levels]
+    swapped.rename(tmp_path / "away")
+    swapped.symlink_to([place.outside / "work", place.outside][levels])
+    with pytest.raises(SyncRefused, match="not a folder"):
+        await sync.after()
+    await sync.close()
+    assert await listing(place.store, BUCKET) == []
+
+
+@pytest.mark.parametrize("pattern", ["", "x"])
+async def test_a_name_that_is_no_text_is_refused(place: Place, pattern: str) -> None:
+    (place.private / "out").mkdir()
+    Path(os.fsdecode(os.fsencode(place.private / "out") + b"/x\xff\xfe")).touch()
+    rule = job_pb2.SyncRule(bucket=BUCKET, prefix="out", local_path="out", pattern=pattern)
+    sync = place.sync(job_pb2.Sync(after=[rule]))
+    with pytest.raises(SyncRefused, match="not UTF-8"):
+        await sync.after()
+    await sync.close()
+
+
+async def test_a_name_that_is_no_text_and_not_selected_is_passed_over(place: Place) -> None:
+    (place.private / "out").mkdir()
+    Path(os.fsdecode(os.fsencode(place.private / "out") + b"/x\xff\xfe")).touch()
+    (place.private / "out" / "y").write_bytes(b"y")
+    rule = job_pb2.SyncRule(bucket=BUCKET, prefix="out", local_path="out", pattern="^y")
+    sync = place.sync(job_pb2.Sync(after=[rule]))
+    await sync.after()
+    await sync.close()
+    assert await listing(place.store, BUCKET) == ["out/y"]

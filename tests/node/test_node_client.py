@@ -62,7 +62,7 @@ def installed() -> Path:
     return CACHE / "node_modules"
 
 
-async def token(admin: Caller, role: admin_service_pb2.Role, subject: str) -> str:
+async def token(admin: Caller, role: admin_service_pb2.Role.ValueType, subject: str) -> str:
     stub = admin_service_pb2_grpc.AdminServiceStub(admin.channel)
     request = admin_service_pb2.CreateTokenRequest(role=role, subject=subject)
     return (await stub.CreateToken(request, metadata=admin.metadata, timeout=30)).secret

@@ -196,9 +196,9 @@ class _Check:
         """Every page, and every index against its table: what is looked up must be found, and only that."""
         try:
             told = rows(self._connection, f"PRAGMA integrity_check({MOST_PAGE_PROBLEMS})")
-        except apsw.CorruptError:
-            # It gives up where the other one goes on.
-            told = rows(self._connection, f"PRAGMA quick_check({MOST_PAGE_PROBLEMS})")
+        except apsw.CorruptError as error:
+            # It gave up where the other one goes on and says more.
+            told = [(str(error),), *rows(self._connection, f"PRAGMA quick_check({MOST_PAGE_PROBLEMS})")]
         for (found,) in told:
             if found != "ok":
                 self._say(f"the database is damaged, whatever its rows say: {found}")
