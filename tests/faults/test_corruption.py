@@ -27,7 +27,7 @@ import pytest
 from tenure.controlplane.hosting import Host
 from tenure.store import sqlite_open
 from tenure.store import verify as verify_module
-from tenure.store.anchor import Anchor, read_anchor, write_anchor
+from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
 from tenure.store.offline import head_of_directory, verify_directory
 from tenure.store.sqlite_schema import NAME, connect_reader, connect_writer, rows
 from tenure.store.store import StoreError
@@ -137,7 +137,7 @@ def _words(told: Told) -> str:
 
 
 # What of each kind of change has to be noticed.
-MUST = {"log", "rows", "pages"}
+MUST = {"log", "rows", "pages", "anchor"}
 
 
 async def _damaged(directory: Path, files: Files, kind: str, seed: int, told: Told) -> list[str]:
@@ -147,17 +147,25 @@ async def _damaged(directory: Path, files: Files, kind: str, seed: int, told: To
     with _copied(files, directory / "case", copied_back=copied_back) as scene:
         KINDS[kind](scene, generator)
         with _copied_as_is(scene.directory, directory / "read") as read:
-            what = _changed(files, content_of(read)) if kind != "a bit of the anchor" else "anchor"
+            what = _changed(files, content_of(read)) if _anchor_of(scene) == _anchor_of(files) else "anchor"
         with _copied_as_is(scene.directory, directory / "verified") as verified:
             by_verify = _verify(verified)
         by_start = await _start(scene.directory)
     told.changed[what] += 1
     wrong = [said for said in (by_start, by_verify) if said.startswith("NO WORDS")]
-    if by_verify or (what == "log" and by_start):
+    if by_verify or (what in ("log", "anchor") and by_start):
         told.noticed[what] += 1
     elif what in MUST:
         wrong.append(f"it changed the {what}; the start said {by_start!r}, verify {by_verify!r}")
     return wrong
+
+
+def _anchor_of(where: Scene | Files) -> Anchor | None:
+    """The anchor; None: it is none."""
+    try:
+        return read_anchor(where.directory if isinstance(where, Scene) else where.now)
+    except AnchorMismatch:
+        return None
 
 
 def _changed(files: Files, after: Content) -> str:

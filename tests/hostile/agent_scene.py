@@ -206,12 +206,13 @@ def make_outside(directory: Path, kind: Kind) -> Path:
 
 
 async def stored(scene: Scene) -> dict[str, bytes]:
-    """Every object of this test, with its bytes."""
+    """Every object of this test that is large enough to hold the canary, with its bytes."""
     s3 = client(scene.store)
 
     def read() -> dict[str, bytes]:
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="hostile/")
-        keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        found = [item for page in pages for item in page.get("Contents", ())]
+        keys = [item["Key"] for item in found if item["Size"] >= len(CANARY)]
         return {key: s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
 
     return await asyncio.to_thread(read)

@@ -33,6 +33,14 @@ from tests.simulation.invariants_story import Story, Tenure
 SECOND_NS = 1_000_000_000
 HELD = worker_service_pb2.LEASE_STATE_HELD
 REVOKED = worker_service_pb2.STOP_REASON_LEASE_REVOKED
+STOPPED = worker_service_pb2.REPORT_KIND_STOPPED
+_OUTCOMES: dict[int, str] = {
+    worker_service_pb2.REPORT_KIND_STARTED: "started",
+    worker_service_pb2.REPORT_KIND_FAILED: "failed",
+    worker_service_pb2.REPORT_KIND_SUCCEEDED: "succeeded",
+    worker_service_pb2.REPORT_KIND_RELEASED: "released",
+    STOPPED: "stopped",
+}
 # Layout of a resume token, see `tenure.controlplane.resume`: version, log, epoch, position, end of the log, hash there.
 _TOKEN = struct.Struct(">B8sIQQ8s")
 # Kinds of faults that stand in the way of a commit, or of the server as a whole.
@@ -154,15 +162,15 @@ class Case:
                 message: Any = said.message
                 kind = message.WhichOneof("message")
                 if said.end == "server-got":
-                    for lease_id in _named(message, kind):
+                    for what, lease_id in _named(message, kind):
                         sign = Sign(said.at_ns, said.boot, said.clock_ns)
                         found.setdefault(lease_id, []).append(sign)
-                        waiting.setdefault((kind, lease_id), []).append(sign)
+                        waiting.setdefault((what, lease_id), []).append(sign)
                     continue
-                for lease_id in _held(message, kind):
+                for what, lease_id, held in _answers(message, kind):
                     # Answers come in the order of what they answer.
-                    if signs := waiting.get((_ANSWERED.get(kind, ""), lease_id)):
-                        signs.pop(0).answered = True
+                    if signs := waiting.get((what, lease_id)):
+                        signs.pop(0).answered = held
                 if kind == "welcome":
                     for verdict in message.welcome.leases:
                         if verdict.keep:
@@ -251,8 +259,8 @@ class Case:
 
     @cached_property
     def clock_jumps(self) -> list[Span]:
-        """When a clock was set."""
-        return list(self.faults("clock."))
+        """When a clock was set, or stood still and then caught up."""
+        return [*self.faults("clock."), *self.faults("server.suspend")]
 
     @cached_property
     def disk_trouble(self) -> list[Span]:
@@ -271,28 +279,33 @@ RPC_OF: dict[type[e.Payload], str] = {
 }
 
 
-# What is answered by which message.
-_ANSWERED = {"heartbeat_ack": "heartbeat", "accept_ack": "accept", "report_ack": "report"}
-
-
-def _named(message: Any, kind: str) -> list[str]:
-    """Leases that a message of a worker names."""
+def _named(message: Any, kind: str) -> list[tuple[str, str]]:
+    """What a worker says, and of which leases."""
     match kind:
         case "heartbeat":
-            return [beat.lease_id for beat in message.heartbeat.beats]
+            return [("heartbeat", beat.lease_id) for beat in message.heartbeat.beats]
         case "report":
-            return [item.lease_id for item in message.report.items]
+            return [(f"report {item.WhichOneof('outcome')}", item.lease_id) for item in message.report.items]
         case "accept":
-            return list(message.accept.lease_ids)
+            return [("accept", lease_id) for lease_id in message.accept.lease_ids]
         case _:
             return []
 
 
-def _held(message: Any, kind: str) -> list[str]:
-    """Leases that an answer of the server calls held."""
-    if kind not in _ANSWERED:
-        return []
-    return [item.lease_id for item in getattr(message, kind).items if item.state == HELD]
+def _answers(message: Any, kind: str) -> list[tuple[str, str, bool]]:
+    """What the server answers, of which leases, and whether they are held."""
+    match kind:
+        case "heartbeat_ack":
+            return [("heartbeat", item.lease_id, item.state == HELD) for item in message.heartbeat_ack.items]
+        case "report_ack":
+            return [
+                (f"report {_OUTCOMES.get(item.kind)}", item.lease_id, item.state == HELD and item.kind != STOPPED)
+                for item in message.report_ack.items
+            ]
+        case "accept_ack":
+            return [("accept", item.lease_id, item.state == HELD) for item in message.accept_ack.items]
+        case _:
+            return []
 
 
 def _lost(said: Said) -> list[str]:

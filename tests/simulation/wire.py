@@ -91,9 +91,10 @@ class Direction:
     def release(self) -> None:
         """Nothing is held back any more."""
         held, self.held = self.held, deque()
-        self._last_ns = max(self._last_ns, self.connection.link.network.schedule.now_ns)
+        network = self.connection.link.network
         for item in held:
-            self.put(item)
+            # Now, so that nothing that is still on its way overtakes it.
+            network.nature.at_virtual(network.schedule.now_ns, self._arrive, item)
 
     def _arrive(self, item: Item) -> None:
         connection = self.connection
