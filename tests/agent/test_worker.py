@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tenure.agent import attempt
 from tenure.agent.sync.gate import FencedOff
 from tenure.v1 import job_pb2
 from tenure.v1 import worker_service_pb2 as pb
@@ -40,6 +41,21 @@ async def test_an_expiring_attempt_beats_on_until_it_is_revoked(bench: Bench, ev
     assert session.nothing("report")
     await session.revoke()
     await session.reported("stopped")
+
+
+async def test_an_expiring_attempt_is_released_when_the_end_does_not_come(
+    bench: Bench, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server was started again with a clock that is behind: by it the job has time left."""
+    monkeypatch.setattr(attempt, "OVERDUE_NS", 0)
+    session = await welcomed(bench)
+    bench.server.deadlines["lease-1"] = 5_000_000
+    await session.started(saving(expires_at_us=5_000_000))
+    await up(bench, eventually)
+    await session.stop("lease-1", pb.STOP_REASON_EXPIRING, 1)
+    released = (await session.reported("released")).released
+    assert released.reason == "the command was stopped as its time was ending, and the end did not come"
+    assert await bench.object("ck/n") == b"saved"
 
 
 async def test_an_expiring_attempt_is_released_when_its_time_is_extended(bench: Bench, eventually: Eventually) -> None:
@@ -122,6 +138,16 @@ async def test_drain_saves_releases_and_says_goodbye(bench: Bench, eventually: E
     goodbye = await again.next("goodbye")
     assert goodbye.reason == "worker is draining"
     again.end()
+    assert await bench.ended() is True
+    assert bench.attempts() == []
+
+
+async def test_a_job_that_comes_while_the_worker_says_goodbye_does_not_hurt(bench: Bench) -> None:
+    session = await welcomed(bench)
+    bench.running[0][0].drain("enough")
+    await session.next("goodbye")
+    await session.assign(assignment("late"))
+    session.end()
     assert await bench.ended() is True
     assert bench.attempts() == []
 

@@ -271,3 +271,44 @@ async def test_leases_live_on_while_the_disk_is_full(full: bool) -> None:
         assert [ack.state for ack in await worker.report(succeeded(one.lease_id))] == [HELD]
         job = await plane.job(job_id)
         assert (job.outcome, job.num_heartbeats, job.num_interruptions) == (e.Outcome.COMPLETED, 10, 0)
+
+
+async def test_a_beat_does_not_wait_for_the_commit_of_a_report_before_it() -> None:
+    """A disk that takes longer than a lease would otherwise end the leases of workers that beat in time."""
+    disk = SlowDisk()
+    async with Plane(store=MemoryStore(disk=disk)) as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        [job_id] = await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.accept(one.lease_id)
+        disk.open.clear()
+        assert await worker.report(started(one.lease_id)) == []
+        for _ in range(5):
+            await plane.clock.advance(30)
+            [ack] = await worker.beat(one.lease_id)
+            assert ack.state == HELD
+        disk.open.set()
+        await plane.settle()
+        assert [ack.state for ack in worker.heard()[0].report_ack.items] == [HELD]
+        job = await plane.job(job_id)
+        assert (job.phase, job.num_interruptions) == (Phase.RUNNING, 0)
+
+
+async def test_goodbye_comes_after_what_was_reported_before_it() -> None:
+    disk = SlowDisk()
+    async with Plane(store=MemoryStore(disk=disk)) as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        [job_id] = await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.start(one.lease_id)
+        disk.open.clear()
+        await worker.report(succeeded(one.lease_id))
+        await worker.say(pb.ConnectRequest(goodbye=pb.Goodbye(reason="done")))
+        disk.open.set()
+        await plane.settle()
+        assert (await plane.job(job_id)).outcome is e.Outcome.COMPLETED
+        assert [ack.state for ack in worker.heard()[0].report_ack.items] == [HELD]

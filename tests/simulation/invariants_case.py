@@ -45,6 +45,8 @@ _OUTCOMES: dict[int, str] = {
 _TOKEN = struct.Struct(">B8sIQQ8s")
 # Kinds of faults that stand in the way of a commit, or of the server as a whole.
 _OF_THE_DISK = "disk."
+# No flush takes longer.
+SLOWEST_NS = 40 * SECOND_NS
 CHANGING = frozenset({"CreateJobs", "ExtendJobs", "TerminateJobs", "PauseQueues", "UpsertQueues"})
 
 
@@ -264,8 +266,16 @@ class Case:
 
     @cached_property
     def disk_trouble(self) -> list[Span]:
-        """When the disk was slow, full or broken."""
-        return list(self.faults(_OF_THE_DISK))
+        """When the disk was slow, full or broken; a flush that began then may last on."""
+        found = []
+        for span in self.faults(_OF_THE_DISK):
+            end_ns = span.end_ns
+            if end_ns is not None:
+                index = bisect_left(self._durable_ns, end_ns)
+                following = self._durable_ns[index] if index < len(self._durable_ns) else end_ns
+                end_ns = max(end_ns, min(following, end_ns + SLOWEST_NS))
+            found.append(Span(begin_ns=span.begin_ns, end_ns=end_ns))
+        return found
 
 
 # Which call asks for an event.

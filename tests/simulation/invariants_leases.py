@@ -15,6 +15,8 @@ GRACE_NS = 60 * SECOND_NS
 MASS_COUNT, MASS_PART = 3, 0.3
 # What the server may need to notice and write down, besides everything that is named.
 SLACK_NS = 3 * SECOND_NS
+# What decides and what is decided may share an instant.
+TICK_NS = 1_000_000
 # Clocks of the simulation are whole nanoseconds times a rate.
 ROUNDING_NS = 1000
 
@@ -53,7 +55,7 @@ class Expiry:
         self.ignored_ns = self.commit.server_ns - self.ignored.server_ns
         grace = self.adopted and not self.heard
         self.least_ns = max(self.length_ns, GRACE_NS) if grace else self.length_ns
-        self.due_server_ns = self.since_server_ns + self.least_ns
+        self.due_server_ns = self.ignored.server_ns + self.least_ns
 
     def virtual_ns(self, server_ns: int) -> int:
         """When the server's clock showed that; a while before the expiry, with no standstill between."""
@@ -161,8 +163,7 @@ def beats_add_up(case: Case) -> Iterator[str]:
         if not tenure.ended:
             continue
         commit = case.commit_of(tenure.ended)
-        known_ns = commit.durable_ns - SECOND_NS
-        known_ns -= sum_of(case.disk_trouble, commit.durable_ns - GRACE_NS, commit.durable_ns)
+        known_ns = _decided_ns(case, tenure, commit)
         heard = [
             beat.count
             for beat in case.beats_of.get(tenure.lease_id, ())
@@ -171,6 +172,26 @@ def beats_add_up(case: Case) -> Iterator[str]:
         written = [event.payload.count for event in tenure.beats if isinstance(event.payload, e.JobHeartbeat)]
         if heard and max(heard) > max(written, default=0):
             yield f"{tenure}: {max(heard)} beats were heard, {max(written, default=0)} are written down"
+
+
+def _decided_ns(case: Case, tenure: Tenure, commit: Committing) -> int:
+    """By when, at the latest, the end of an attempt was decided: what is heard after that is not written down with it.
+
+    The time of an event is that of its decision, by the server's wall clock; a deadline is earlier than that.
+    """
+    events = tenure.job.events
+    end = next(event for event in events if event.position == tenure.ended)
+    before = [event for event in events if event.position < commit.first]
+    if before and before[-1].time_us == end.time_us:
+        return 0  # the clock of the server was behind the log: this says nothing
+    boot = case.boots[commit.boot]
+    ago_ns = round((commit.wall_us - end.time_us) * 1000 / boot.rate)
+    return (
+        commit.durable_ns
+        - max(0, ago_ns)
+        - sum_of(boot.pauses, commit.durable_ns - ago_ns, commit.durable_ns)
+        - TICK_NS
+    )
 
 
 def paused_gives_nothing(case: Case) -> Iterator[str]:

@@ -150,6 +150,7 @@ class Connection:
         self.down = Direction(self, up=False, sender=client, room=room)
         self.down.target = client
         self._client_knows = self._server_knows = False
+        self._server_broke = False  # it knows because the connection broke, not because it has answered
         link.connections.append(self)
         if not (link.up and link.down) or network.off:
             self.watch(client=True)
@@ -210,6 +211,11 @@ class Connection:
         """The link lets everything through again."""
         self.up.release()
         self.down.release()
+        # What one end did not hear of while nothing got through, it hears now.
+        if self._server_broke:
+            self._tell_client(self.link.delay_ns())
+        if self._client_knows:
+            self._tell_server(self.link.delay_ns())
 
     def watch(self, *, client: bool = False, server: bool = False, surely: bool = False) -> None:
         """Have ends look, after their keepalive, whether the other still answers; `surely`: it does not."""
@@ -229,7 +235,7 @@ class Connection:
         return self.link.up and self.link.down and not self.link.network.off
 
     def _client_looks(self, surely: bool) -> None:
-        if not self._client_knows and (surely or not self._answers()):
+        if not self._client_knows and (surely or self._server_broke or not self._answers()):
             self._client_broken()
             if self.link.up:
                 self._tell_server(self.link.delay_ns())
@@ -258,7 +264,7 @@ class Connection:
 
     def _server_broken(self) -> None:
         if not self._server_knows:
-            self._server_knows = True
+            self._server_knows = self._server_broke = True
             if self.server_end is not None:
                 self.server_end.broken()
             self._settle()

@@ -101,7 +101,7 @@ class Process(asyncio.AbstractEventLoop):
             self._stopped_ns = self.schedule.now_ns
 
     def thaw(self) -> int:
-        """It goes on: what fell due meanwhile runs now, in its order. For how many nanoseconds its clock stood still."""
+        """It goes on: what fell due meanwhile runs now, in its order. Returns for how long its clock stood still."""
         self.frozen = self.deaf = False
         slept_ns = 0
         if self._stopped_ns is not None:

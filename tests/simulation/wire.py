@@ -53,7 +53,18 @@ class Receiver(Protocol):
 class Direction:
     """One direction of a connection: in order, with room for a number of items that were not taken yet."""
 
-    __slots__ = ("_last_ns", "_room", "_waiting", "connection", "held", "receiver", "sender", "target", "up")
+    __slots__ = (
+        "_arrived",
+        "_last_ns",
+        "_room",
+        "_waiting",
+        "connection",
+        "held",
+        "receiver",
+        "sender",
+        "target",
+        "up",
+    )
 
     def __init__(self, connection: Connection, *, up: bool, sender: Process, room: int) -> None:
         self.connection = connection
@@ -62,6 +73,7 @@ class Direction:
         self.target: Process | None = None
         self.receiver: Receiver | None = None
         self.held: deque[Item] = deque()
+        self._arrived: deque[Item] = deque()
         self._room = room
         self._last_ns = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -92,9 +104,12 @@ class Direction:
         """Nothing is held back any more."""
         held, self.held = self.held, deque()
         network = self.connection.link.network
-        for item in held:
-            # Now, so that nothing that is still on its way overtakes it.
-            network.nature.at_virtual(network.schedule.now_ns, self._arrive, item)
+        # Now and in one go, so that nothing overtakes anything.
+        network.nature.at_virtual(network.schedule.now_ns, self._arrive_all, held)
+
+    def _arrive_all(self, items: deque[Item]) -> None:
+        for item in items:
+            self._arrive(item)
 
     def _arrive(self, item: Item) -> None:
         connection = self.connection
@@ -107,9 +122,12 @@ class Direction:
         if self.up and connection.server is None and not connection.knock():
             return
         if self.target is not None:
-            post(self.target, self._hand_over, item)
+            # The place in the line is kept here: callbacks of one instant may run in any order.
+            self._arrived.append(item)
+            post(self.target, self._hand_over)
 
-    def _hand_over(self, item: Item) -> None:
+    def _hand_over(self) -> None:
+        item = self._arrived.popleft()
         if self.receiver is not None:
             self.receiver.arrived(item)
 

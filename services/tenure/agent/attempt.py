@@ -16,7 +16,7 @@ from tenure.agent.copying import Copying, CopyingFactory
 from tenure.agent.gate import LeaseGate
 from tenure.agent.holding import Holding, Observation
 from tenure.agent.interruption import Interrupted, Interruption
-from tenure.agent.ledger import Ledger
+from tenure.agent.ledger import NS, Ledger
 from tenure.agent.outcome import Failed, Outcome, Released, StopCause, StopOrder, Stopped, Succeeded
 from tenure.agent.runner import CommandLine, CommandNotStarted, Exit, Ladder, Runner, RunningCommand
 from tenure.agent.sync.gate import FencedOff
@@ -31,6 +31,8 @@ log = get_logger("attempt")
 
 _LAST_LINES = 3
 TROUBLE_PAUSE_S = 15.0
+# An end that was announced and is so long overdue does not come.
+OVERDUE_NS = 60 * NS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,11 +239,22 @@ class Attempt:
         """What an attempt comes to that was ordered to stop and has done so."""
         if self._stop.only_expiring():
             # The deadline ends the attempt, not we. Should it move now, the job deserves another attempt.
-            await self._changes.until(lambda: not self._stop.only_expiring() or self._stop.deadline_moved())
+            await self._changes.until(
+                lambda: not self._stop.only_expiring() or self._stop.deadline_moved(), self._overdue_s()
+            )
             if self._stop.only_expiring():
-                return Released(reason="its time was extended after the command had been stopped")
+                if self._stop.deadline_moved():
+                    return Released(reason="its time was extended after the command had been stopped")
+                # By the clock of a server that was started again since, the end may be hours away.
+                return Released(reason="the command was stopped as its time was ending, and the end did not come")
         order = self._stop.strongest()
         return Stopped() if order is None or self._holding.over else Released(reason=order.reason)
+
+    def _overdue_s(self) -> float:
+        """For how long the end that was announced is waited for."""
+        order = self._stop.strongest()
+        end_ns = order.at_ns + (order.grace_ns or 0) if order is not None else 0
+        return (end_ns + OVERDUE_NS - self._around.clock.monotonic_ns()) / NS
 
     async def _last_pass(self, place: _Place) -> None:
         """Save what the command wrote last; what stands in its way does not change why the attempt ended."""

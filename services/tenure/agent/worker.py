@@ -134,6 +134,7 @@ class Worker:
                     self._cancel_attempts()
                 if self._shipping is not None:
                     self._shipping.stop()
+            self._group = None
             if not connection.done():
                 self._connection.close(self._draining or "done")
                 with contextlib.suppress(TimeoutError):
@@ -267,11 +268,15 @@ class Worker:
         except AssignmentUnusable as error:
             self._ledger.decline(message.lease_id, str(error))
             return
+        if self._group is None:
+            # It came while Goodbye was on its way.
+            self._ledger.decline(assignment.lease_id, "the worker is leaving")
+            return
         if len(self._attempts) >= MOST_OFFERS_A_SLOT * self._identity.slots:
             self._ledger.decline(assignment.lease_id, "the worker was offered far more than it has slots")
             return
         holding = self._ledger.add(assignment, now_ns)
-        if holding is None or self._group is None:
+        if holding is None:
             return
         log.info("assigned", job_id=assignment.job_id, attempt=assignment.attempt, queue=assignment.queue)
         task = self._group.create_task(self._attend(holding), name=f"attempt {assignment.name}")

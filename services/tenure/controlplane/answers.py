@@ -28,7 +28,7 @@ RECORD_EVERY_NS = 60_000_000_000
 
 
 class Answers:
-    """Answers every kind of message; one stream's messages come one after the other."""
+    """Answers every kind of message of one stream after the other; what needs a commit holds up only its like."""
 
     def __init__(
         self,
@@ -61,12 +61,13 @@ class Answers:
             case "accept":
                 self._accept(session, message.accept)
             case "report":
-                await self._reports.answer(session, message.report)
+                session.later(lambda: self._reports.answer(session, message.report))
             case "decline":
-                await self._decline(session, message.decline)
+                session.later(lambda: self._decline(session, message.decline))
             case "capacity":
                 self._workers.resize(session.worker, message.capacity.slots)
             case "goodbye":
+                await session.settled()
                 self._goodbye(session, message.goodbye)
                 return False
             case _:

@@ -204,5 +204,6 @@ class Services:
             if not isinstance(self._clock, SystemClock):
                 continue
             ahead_s = self._clock.correct() // 1_000_000_000
+            self.workers.clock_corrected()
             if ahead_s > 0:
                 _log.warning("clock_set_ahead", by_s=ahead_s, remedy="if it is right now, start the server again")

@@ -7,6 +7,7 @@ an idle one costs next to nothing, and that a worker that does not read is cut o
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 # Answers that may wait to be sent before nothing more is read from the worker.
 MAX_WAITING = 8192
+# Messages that may wait for a commit before nothing more is read.
+MAX_LATER = 64
+
+# Something that takes a while.
+Work = Callable[[], Awaitable[None]]
 
 # Carries out one message; False: it was the last one.
 Answerer = Callable[["Session", pb.ConnectRequest], Awaitable[bool]]
@@ -29,7 +35,20 @@ Answerer = Callable[["Session", pb.ConnectRequest], Awaitable[bool]]
 class Session:
     """One stream. `worker` says whose."""
 
-    __slots__ = ("_closing", "_ended", "_idle", "_room", "_scope", "call", "id", "outbox", "worker")
+    __slots__ = (
+        "_chain",
+        "_closing",
+        "_ended",
+        "_group",
+        "_idle",
+        "_later",
+        "_room",
+        "_scope",
+        "call",
+        "id",
+        "outbox",
+        "worker",
+    )
 
     def __init__(self, session_id: str, worker: Worker, call: StreamCall) -> None:
         self.id = session_id
@@ -39,6 +58,10 @@ class Session:
         # What the writer waits for while nothing is to be sent. No Event: those weigh a kilobyte each.
         self._idle: asyncio.Future[None] | None = None
         self._room: asyncio.Event | None = None
+        # What takes a commit, one after the other; both are there only while there is something to do.
+        self._later: deque[Work] | None = None
+        self._chain: asyncio.Task[None] | None = None
+        self._group: asyncio.TaskGroup | None = None
         self._scope: asyncio.Timeout | None = None
         self._ended: Refused | None = None
         self._closing = False
@@ -53,8 +76,11 @@ class Session:
             async with asyncio.timeout(None) as self._scope, asyncio.TaskGroup() as group:
                 if self._ended is not None:
                     raise self._ended
+                self._group = group
                 writer = group.create_task(self._write())
-                if await self._read(messages, answer):
+                last = await self._read(messages, answer)
+                await self.settled()
+                if last:
                     # What was answered last still goes out.
                     self._closing = True
                     self.flush()
@@ -65,7 +91,29 @@ class Session:
         except ExceptionGroup as errors:
             raise _first(errors) from None
         finally:
-            self._scope = None
+            self._scope = self._group = None
+
+    def later(self, work: Work) -> None:
+        """Have it done after what was put off before. Reading goes on meanwhile: a beat that lies behind a report must
+        not wait for the disk, or a slow disk would end the lease of a worker that beats.
+        """
+        if self._later is not None:
+            self._later.append(work)
+        elif self._group is not None:
+            self._later = deque((work,))
+            self._chain = self._group.create_task(self._catch_up(self._later))
+
+    async def settled(self) -> None:
+        """Return when nothing is put off any more."""
+        while self._chain is not None:
+            await asyncio.wait((self._chain,))
+
+    async def _catch_up(self, works: deque[Work]) -> None:
+        try:
+            while works:
+                await works.popleft()()
+        finally:
+            self._later = self._chain = None
 
     def end(self, refused: Refused) -> None:
         """End the stream with this refusal, soon; whatever waits to be sent is dropped."""
@@ -93,6 +141,8 @@ class Session:
                     self.refuse(Reason.INVALID_FIELD, violation.description, violation.field)
             elif not await answer(self, message):
                 return True
+            if self._later is not None and len(self._later) >= MAX_LATER:
+                await self.settled()
             while len(self.outbox) > MAX_WAITING:
                 # Bounded by the writer, which gives up a worker that does not read.
                 self._room = asyncio.Event()

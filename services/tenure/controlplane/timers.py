@@ -79,6 +79,10 @@ class Timers:
         elif due_us <= self._horizon_us:
             self._arm(job.id, due_us)
 
+    def look_again(self) -> None:
+        """The wall clock was corrected, which moves instants of jobs: some may be due earlier than they seemed."""
+        self._earlier(self._next_ns())
+
     async def load(self) -> None:
         """Take over from the store what falls due before the horizon, which moves on with it."""
         before_us, until_us = self._horizon_us, self._clock.wall_us() + HORIZON_US

@@ -123,6 +123,10 @@ class WorkerService:
         self._dispatcher.stop()
         self._sessions.end_all(Refused(Reason.DRAINING, "the server is stopping; connect again"))
 
+    def clock_corrected(self) -> None:
+        """The clock's wall time has moved forwards."""
+        self._timers.look_again()
+
     async def given_out(self) -> None:
         """Return when what is being given out at this instant has been, or was taken back."""
         await self._dispatcher.given_out()
