@@ -347,14 +347,3 @@ async def test_a_released_attempt_goes_on_elsewhere_at_once() -> None:
         assert [item.attempt for item in other.assignments] == [2]
         job = await plane.job(job_id)
         assert (job.num_failures, job.num_interruptions) == (0, 1)
-
-
-async def test_a_correction_of_the_clock_is_noticed_at_once() -> None:
-    """The machine was suspended: its wall time is suddenly ahead of what was reckoned with when the timer was set."""
-    async with Plane() as plane:
-        [job_id] = await plane.create(time_allocation_us=500 * SECOND_US, basis=e.Basis.CREATED)
-        await plane.clock.advance(100)
-        plane.clock._wall_us += 450 * SECOND_US
-        plane.service.clock_corrected()
-        await plane.settle()
-        assert (await plane.job(job_id)).outcome is e.Outcome.EXPIRED

@@ -237,3 +237,14 @@ async def test_free_slots_of_a_queue_follow_what_happens() -> None:
         assert plane.service.queue_workers("default") == (1, 2)
         await worker.vanish()
         assert plane.service.queue_workers("default") == (0, 0)
+
+
+async def test_a_correction_of_the_clock_is_noticed_at_once() -> None:
+    """The machine was suspended: its wall time is suddenly ahead of what was reckoned with when the timer was set."""
+    async with Plane() as plane:
+        [job_id] = await plane.create(time_allocation_us=500_000_000, basis=e.Basis.CREATED)
+        await plane.clock.advance(100)
+        plane.clock._wall_us += 450_000_000
+        plane.service.clock_corrected()
+        await plane.settle()
+        assert (await plane.job(job_id)).outcome is e.Outcome.EXPIRED

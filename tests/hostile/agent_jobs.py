@@ -101,12 +101,14 @@ for_ever()
         Hostile(
             name="fork-bomb",
             program="""
-# A chain: each starts the next one, in a session of its own, and stays.
-for left in range(amount):
-    if os.fork() != 0:
+# Each in a session of its own.
+for number in range(amount // 2):
+    if os.fork() == 0:
+        os.setsid()
+        os.fork()
+        if number == amount // 2 - 1:
+            ready()
         for_ever()
-    os.setsid()
-ready()
 for_ever()
 """,
             amount=size(short=30, full=1000),

@@ -1,8 +1,7 @@
 """What happened in one simulated world, as an onlooker with a perfect clock saw it: all that the checkers judge.
 
-Every `*_ns` is *virtual time*: nanoseconds of the one clock of the simulation, 0 at its begin. No process sees it; each
-has its own clock that drifts, jumps and stands still. What a process's own clock showed is said by name (`server_ns`,
-`worker_ns`: its monotonic clock; `wall_us`: its wall clock). Lists are in the order in which things happened.
+Every `*_ns` is *virtual time*: nanoseconds of the one clock of the simulation, 0 at its begin. What a process's own
+clock showed is said by name (`server_ns`, `clock_ns`, `wall_us`). Lists are in the order in which things happened.
 """
 
 from __future__ import annotations
@@ -89,14 +88,15 @@ class Delivery:
 
 @dataclass(slots=True, kw_only=True)
 class Connection:
-    """One connection of a watch: the token it went on from (empty: from the beginning), and how it ended."""
+    """One connection of a watch: the token it went on from (empty: from the beginning), and how it ended: `left` (the
+    watcher went), `lost`, or a reason of the server."""
 
     opened_ns: int
     resume_token: str
     boot: int
     deliveries: list[Delivery] = field(default_factory=list)
     ended_ns: int | None = None
-    ended: str = ""  # "final": the server ended it as promised; "lost"; "left": the watcher went; else a reason
+    ended: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

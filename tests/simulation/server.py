@@ -169,8 +169,9 @@ class Server:
         """See `network.Listener`."""
         self.world.arrived(connection, self)
         context = Context(self, connection)
-        connection.server_end = connection.up.receiver = context
+        connection.server_end = context
         context.start()
+        connection.up.attach(context)
 
     def answered(self, connection: Connection, answer: bytes | End) -> None:
         """A unary call was answered; whether anybody hears it is another matter."""

@@ -127,9 +127,13 @@ class Direction:
             post(self.target, self._hand_over)
 
     def _hand_over(self) -> None:
-        item = self._arrived.popleft()
-        if self.receiver is not None:
-            self.receiver.arrived(item)
+        while self._arrived and self.receiver is not None:
+            self.receiver.arrived(self._arrived.popleft())
+
+    def attach(self, receiver: Receiver) -> None:
+        """From now on there is somebody at the end of it, who gets what has come already."""
+        self.receiver = receiver
+        self._hand_over()
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:
