@@ -16,10 +16,7 @@ from tenure.store.store import Head
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The server's answer was no. `code` as in FAILED_PRECONDITION, `reason` as in JOB_FINAL; empty: it gave none.
-
-    `subject` is the id that the reason is about where it names one (the live twin of ALREADY_EXISTS).
-    """
+    """The server's no: `code` as in FAILED_PRECONDITION, `reason` as in JOB_FINAL, `subject` the id it is about."""
 
     code: str
     reason: str
@@ -41,8 +38,7 @@ class Call:
         applied_ns: when that process was given the call; None: it never arrived.
         ended_ns: when the server finished handling it, heard or not; None: it never did.
         answered_ns: when the client had the answer, or gave up.
-        answer: the message, for an OK; a refusal; None: the outcome is unknown to the client (lost, timed out,
-            UNAVAILABLE/COMMIT_OUTCOME_UNKNOWN/DEADLINE_EXCEEDED/ABORTED of the transport; then `unknown_code` says it).
+        answer: the message, for an OK; a refusal; None: the outcome is unknown to the client (`unknown_code` says why).
         unsent_answer: what the server answered although the client never got it; for the checker, not the client.
         twice: the network delivered the request a second time (a client library's retry with the same id).
         durable_at_answer: position that was durable at the instant the server gave the answer; -1: it gave none.
@@ -308,7 +304,7 @@ class Fault:
 
 @dataclass(slots=True, kw_only=True)
 class Checkpoint:
-    """The durable log at one instant: its head, and a digest over its events 1..position."""
+    """The durable log at one instant: how long it is, and the hash of its chain (hex)."""
 
     at_ns: int
     position: int
@@ -327,7 +323,6 @@ class History:
         healed_ns: when the last fault ended; the liveness phase begins.
         leftovers: what still lived when the world was closed (tasks, timers, streams); empty is right.
         errors: exceptions that reached the loop or ended a process and were not injected.
-        jobs_poison: jobs whose command kills its agent's machine.
         secrets: texts that must be in no event and in no answer.
     """
 
@@ -351,6 +346,5 @@ class History:
     ended_ns: int = 0
     leftovers: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    jobs_poison: set[str] = field(default_factory=set)
     secrets: tuple[str, ...] = ()
     step_violations: list[str] = field(default_factory=list)
