@@ -44,6 +44,8 @@ LATER = {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode
 MOST_TRIES_S = 30.0
 # Some attacks never get to their end: the server stops reading them.
 MOST_BUILDING_S = 20.0
+# Between the rounds of the good clients, which are not meant to be a flood themselves.
+BREATH_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +195,7 @@ class Scene:
                 while not stood or time.monotonic() < began + attack.lasts_s:
                     stood = program.stands or time.monotonic() > began + MOST_BUILDING_S
                     await self.work(rounds, seen.during_s, seen)
+                    await asyncio.sleep(BREATH_S)
                 seen.answers = await program.stop()
         finally:
             watching.cancel()
@@ -279,6 +282,7 @@ async def attacking(plan: Plan) -> AsyncIterator[Program]:
     """An attacker that has been started; ended in any case."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-S",  # it needs nothing that is installed, and begins sooner without
         "-m",
         "tests.hostile.h2_attacks",
         json.dumps(dataclasses.asdict(plan)),
