@@ -49,8 +49,8 @@ RPCS: dict[str, tuple[str, type[Message]]] = {
 }
 WATCH = "/tenure.v1.JobService/WatchJobs"
 READ = "/tenure.v1.EventService/ReadEvents"
-# Reasons with which the server says that it does not know.
-_UNSURE = frozenset({"COMMIT_OUTCOME_UNKNOWN", "REQUEST_NOT_RECEIVED"})
+# Reasons with which the server says nothing about the call itself.
+_UNSURE = frozenset({"COMMIT_OUTCOME_UNKNOWN", "DRAINING", "REQUEST_NOT_RECEIVED"})
 
 
 class Caller:

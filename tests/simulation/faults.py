@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.simulation.coverage import states
 from tests.simulation.disk import slow
 from tests.simulation.history import Fault, Span
 from tests.simulation.loop import NS
@@ -43,12 +44,14 @@ class Faults:
         if world.healed:
             return
         fault = Fault(kind=planned.kind, who="", begin_ns=world.schedule.now_ns)
+        met = states(world)  # before it changes them
         undo = self._do(planned, fault)
         if undo is None:
             return
         world.history.faults.append(fault)
         world.trace("fault", f"{fault.kind} {fault.who} {fault.note} for {planned.length_ns / NS:.3f} s")
-        world.met(fault.kind)
+        for state in met:
+            world.coverage[f"{fault.kind} × {state}"] += 1
         self._count += 1
         number = self._count
         self._open[number] = fault, undo

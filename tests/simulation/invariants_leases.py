@@ -51,7 +51,10 @@ class Expiry:
         self.heard = bool(answered)
         self.since_server_ns = (answered or [since])[-1].server_ns
         self.silent_ns = self.commit.server_ns - self.since_server_ns
-        self.ignored = (signs or [since])[-1]
+        # What came while its end was being written did not count any more.
+        decided_ns = decided_at(case, tenure, self.commit)
+        early = [sign for sign in signs if decided_ns is None or sign.at_ns < decided_ns - TICK_NS]
+        self.ignored = (early or [since])[-1]
         self.ignored_ns = self.commit.server_ns - self.ignored.server_ns
         grace = self.adopted and not self.heard
         self.least_ns = max(self.length_ns, GRACE_NS) if grace else self.length_ns
@@ -163,7 +166,11 @@ def beats_add_up(case: Case) -> Iterator[str]:
         if not tenure.ended:
             continue
         commit = case.commit_of(tenure.ended)
-        known_ns = _decided_ns(case, tenure, commit)
+        known_ns = decided_at(case, tenure, commit)
+        if known_ns is None:
+            continue
+        # What was suspended meanwhile had a clock that stood still.
+        known_ns -= sum_of(case.boots[commit.boot].pauses, known_ns, commit.durable_ns) + TICK_NS
         heard = [
             beat.count
             for beat in case.beats_of.get(tenure.lease_id, ())
@@ -174,8 +181,8 @@ def beats_add_up(case: Case) -> Iterator[str]:
             yield f"{tenure}: {max(heard)} beats were heard, {max(written, default=0)} are written down"
 
 
-def _decided_ns(case: Case, tenure: Tenure, commit: Committing) -> int:
-    """By when, at the latest, the end of an attempt was decided: what is heard after that is not written down with it.
+def decided_at(case: Case, tenure: Tenure, commit: Committing) -> int | None:
+    """When the end of an attempt was decided, at the latest, in virtual time; None: the log does not tell.
 
     The time of an event is that of its decision, by the server's wall clock; a deadline is earlier than that.
     """
@@ -183,15 +190,9 @@ def _decided_ns(case: Case, tenure: Tenure, commit: Committing) -> int:
     end = next(event for event in events if event.position == tenure.ended)
     before = [event for event in events if event.position < commit.first]
     if before and before[-1].time_us == end.time_us:
-        return 0  # the clock of the server was behind the log: this says nothing
-    boot = case.boots[commit.boot]
-    ago_ns = round((commit.wall_us - end.time_us) * 1000 / boot.rate)
-    return (
-        commit.durable_ns
-        - max(0, ago_ns)
-        - sum_of(boot.pauses, commit.durable_ns - ago_ns, commit.durable_ns)
-        - TICK_NS
-    )
+        return None  # the clock of the server was behind the log
+    ago_ns = round((commit.wall_us - end.time_us) * 1000 / case.boots[commit.boot].rate)
+    return commit.durable_ns - max(0, ago_ns)
 
 
 def paused_gives_nothing(case: Case) -> Iterator[str]:

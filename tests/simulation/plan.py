@@ -131,7 +131,7 @@ def plan_of(seed: int) -> Plan:
     clocks = random.random() < 0.5
     tail = random.choice((0.0, 0.0, 0.02, 0.1))
     # Most are short; some are long enough for what takes minutes.
-    heal_s = 12.0 + 200.0 * random.random() ** 5
+    heal_s = 20.0 + 200.0 * random.random() ** 4
     quiet = random.random() < 0.04
     kinds = () if quiet else tuple(kind for kind, (chance, *_) in KINDS.items() if random.random() < chance)
     often = random.random() < 0.3
@@ -153,7 +153,7 @@ def plan_of(seed: int) -> Plan:
         clients=clients,
         faults=tuple(_faults(random, kinds, heal_s, len(workers), len(clients), often=often)),
         kinds=kinds,
-        jobs=random.randint(2, 8),
+        jobs=random.randint(2, 10),
         pauses=random.random() < 0.3,
         slow_disk=random.choice((0.0, 0.0, 0.3)),
         heal_ns=int(heal_s * NS),
@@ -172,7 +172,7 @@ def _machine(random: Random, clocks: bool, tail: float) -> MachinePlan:
 def _client(random: Random, tail: float) -> ClientPlan:
     return ClientPlan(
         machine=_machine(random, False, tail),
-        operations=random.randint(3, 9),
+        operations=random.randint(4, 14),
         pace_s=random.choice((2.0, 6.0, 15.0)),
         careless=random.choice((0.0, 0.0, 0.3)),
         tries=random.choice((1, 3, 8)),

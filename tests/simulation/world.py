@@ -17,7 +17,6 @@ from tenure.controlplane.tokens import digest_of
 from tenure.store.store import TokenRow
 from tests.simulation.agent import Agent
 from tests.simulation.client import RPCS, Caller, Pending, refusal_of
-from tests.simulation.coverage import states
 from tests.simulation.disk import Medium
 from tests.simulation.ending import Ending
 from tests.simulation.faults import Faults
@@ -208,8 +207,6 @@ class World:
             self.history.leftovers.extend(self.left(server.process))
         server.process.kill()
         if server.store is not None and how != "stop":
-            if server.store.busy:
-                self.met(f"{how} while writing")
             server.store.crashed(self.medium.random)
         boot.position_at_end = self.medium.head.position
         self.history.checkpoints.append(self.medium.checkpoint())
@@ -328,8 +325,3 @@ class World:
         """A line for whoever reads along."""
         if self._told is not None:
             self._told(self.schedule.now_ns, who, what)
-
-    def met(self, kind: str) -> None:
-        """A fault has met the world in a state."""
-        for state in states(self):
-            self.coverage[f"{kind} × {state}"] += 1

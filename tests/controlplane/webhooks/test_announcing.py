@@ -259,7 +259,7 @@ async def test_a_name_that_leads_inside_since_is_not_called(receiver: Receiver) 
     names.known["hooks.example"] = ["93.184.215.14", "127.0.0.1"]
     async with rigged(rules=rules, names=names) as rig:
         await rig.create(url_of(receiver))
-        (found,) = await rig.until(lambda found: found[:1] != [] and found[0].attempts == 2, step_s=5)
+        (found,) = await rig.until(lambda found: found[:1] != [] and found[0].attempts >= 2, step_s=5)
         assert found.error == "blocked: its name leads to an address that is not public"
         assert receiver.connections == 0
 
@@ -272,7 +272,7 @@ async def test_rules_that_became_stricter_count(tmp_path: Path, receiver: Receiv
             await receiver.until(1)
             await rig.until(lambda found: found[0].attempts == 1)
         async with rigged(store, rules=TargetRules()) as rig:
-            (found,) = await rig.until(lambda found: found[0].attempts == 2, step_s=5)
+            (found,) = await rig.until(lambda found: found[0].attempts >= 2, step_s=5)
             assert found.error == "blocked: begin it with https://"
             assert receiver.connections == 1
 
