@@ -15,6 +15,7 @@ from tests.simulation import (
     invariants_calls,
     invariants_leases,
     invariants_order,
+    invariants_streams,
     invariants_watches,
     invariants_whole,
     invariants_workers,
@@ -39,6 +40,7 @@ _MODULES = (
     invariants_watches,
     invariants_leases,
     invariants_workers,
+    invariants_streams,
     liveness,
 )
 

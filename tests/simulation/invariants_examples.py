@@ -1,24 +1,16 @@
-"""Histories made by hand: a small good one, and what it takes to spoil it.
-
-The good one is the whole life of a job: created, assigned, started, extended, completed, watched and read meanwhile, by
-one worker on one stream. Times are seconds of virtual time; all clocks run as fast.
-"""
+"""A history in the making, by hand: what the log, the calls, the streams and the commands of a small world say."""
 
 from __future__ import annotations
 
-import base64
-import struct
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from tenure.domain import events as e
 from tenure.events.v1 import event_pb2
 from tenure.store import chain, codec
 from tenure.store.store import Head
-from tenure.v1 import event_service_pb2, job_pb2, job_service_pb2
+from tenure.v1 import event_service_pb2, job_service_pb2
 from tenure.v1 import worker_service_pb2 as pb
 from tests.simulation.history import (
     AgentLife,
@@ -37,94 +29,7 @@ from tests.simulation.history import (
     StoreWrite,
     Watch,
 )
-
-WALL_US = 1_700_000_000_000_000
-NS = 1_000_000_000
-CreatedItem = job_service_pb2.CreateJobsResponse.Item
-LEASE_S = 20
-ALLOCATION_S = 600
-HELD, LOST = pb.LEASE_STATE_HELD, pb.LEASE_STATE_LOST
-JOB, WORKER, LEASE = "job-1", "worker-1", "lease-1"
-TERMS = e.Terms(
-    time_allocation_us=ALLOCATION_S * 1_000_000,
-    basis=e.Basis.STARTED,
-    max_time_allocation_us=3_600_000_000,
-    heartbeat_interval_us=LEASE_S * 500_000,
-    termination_grace_period_us=5_000_000,
-)
-
-
-def ns(seconds: float) -> int:
-    return round(seconds * NS)
-
-
-def us(seconds: float) -> int:
-    """An instant of the wall clock."""
-    return WALL_US + round(seconds * 1_000_000)
-
-
-def instant(seconds: float) -> Timestamp:
-    return Timestamp(seconds=us(seconds) // 1_000_000, nanos=us(seconds) % 1_000_000 * 1000)
-
-
-def span(seconds: float) -> Duration:
-    return Duration(seconds=int(seconds), nanos=round(seconds % 1 * NS))
-
-
-def token(position: int) -> str:
-    return base64.urlsafe_b64encode(struct.pack(">B8sIQQ8s", 1, b"", 1, position, position, b"") + bytes(16)).decode()
-
-
-def created(**changes: Any) -> e.JobCreated:
-    fields: dict[str, Any] = {
-        "specification": b"",
-        "specification_digest": b"digest",
-        "allow_duplicate": True,
-        "created_by": "client-0",
-        "project": "",
-        "queue": "default",
-        "priority": 0,
-        "terms": TERMS,
-        "command": "true",
-        "arguments": (),
-    }
-    return e.JobCreated(**(fields | changes))
-
-
-def assigned(attempt: int = 1, worker_id: str = WORKER, lease_id: str = LEASE) -> e.JobAssigned:
-    return e.JobAssigned(lease_id=lease_id, attempt=attempt, worker_id=worker_id, lease_us=LEASE_S * 1_000_000)
-
-
-def of_lease(kind: type[Any], lease_id: str = LEASE, attempt: int = 1, worker_id: str = WORKER, **fields: Any) -> Any:
-    return kind(lease_id=lease_id, attempt=attempt, worker_id=worker_id, **fields)
-
-
-def started(at_s: float, **names: Any) -> e.JobStarted:
-    event: e.JobStarted = of_lease(e.JobStarted, deadline_us=us(at_s + ALLOCATION_S), **names)
-    return event
-
-
-def failed(**names: Any) -> e.AttemptFailed:
-    event: e.AttemptFailed = of_lease(e.AttemptFailed, stage=e.Stage.RUN, exit_code=1, **names)
-    return event
-
-
-def expired(silence_s: float, **names: Any) -> e.LeaseExpired:
-    event: e.LeaseExpired = of_lease(e.LeaseExpired, silence_us=round(silence_s * 1_000_000), **names)
-    return event
-
-
-def beat(count: int, at_s: float, lease_id: str = LEASE, attempt: int = 1) -> e.JobHeartbeat:
-    return e.JobHeartbeat(lease_id=lease_id, attempt=attempt, count=count, last_beat_us=us(at_s))
-
-
-def requeued(cause: e.RequeueCause, at_s: float, attempt: int = 1, worker_id: str = WORKER) -> e.JobRequeued:
-    banned = us(at_s) + TERMS.ban_us if cause is e.RequeueCause.FAILED else None
-    return e.JobRequeued(cause=cause, attempt=attempt, worker_id=worker_id, reason="it was", banned_until_us=banned)
-
-
-def terminated(outcome: e.Outcome, attempt: int = 1) -> e.JobTerminated:
-    return e.JobTerminated(outcome=outcome, reason="", attempt=attempt)
+from tests.simulation.invariants_values import HELD, JOB, LEASE, WORKER, ns, token, us
 
 
 class Example:
@@ -401,111 +306,3 @@ class Example:
             )
         self.history.head = Head(log_id="x", epoch=1, position=self.position, hash=value)
         return self.history
-
-
-def create(example: Example, at_s: float = 1, request_id: str = "create-1", job_id: str = JOB, **changes: Any) -> Call:
-    """A job is created, and its creation acknowledged."""
-    example.write(at_s, created(**changes), stream=f"job/{job_id}", request_id=request_id, actor="client-0")
-    answer = job_service_pb2.CreateJobsResponse(
-        responses=[CreatedItem(id=job_id)], resume_token=token(example.position)
-    )
-    return example.call(at_s, "CreateJobs", job_service_pb2.CreateJobsRequest(request_id=request_id), answer)
-
-
-def extend(
-    example: Example, at_s: float, deadline_s: float | None, seconds: int = 60, request_id: str = "extend-1"
-) -> Call:
-    """A job is extended; the answer names the deadline."""
-    event = e.JobExtended(requested_us=seconds * 1_000_000)
-    example.write(at_s, event, request_id=request_id, actor="client-0")
-    answer = job_service_pb2.ExtendJobsResponse(resume_token=token(example.position))
-    item = answer.responses.add()
-    if deadline_s is not None:
-        item.expires_at.CopyFrom(instant(deadline_s))
-    return example.call(at_s, "ExtendJobs", extension(seconds, request_id), answer)
-
-
-def extension(seconds: int, request_id: str) -> job_service_pb2.ExtendJobsRequest:
-    item = job_service_pb2.ExtendJobsRequest.Item(job_id=JOB, requested_time=span(seconds))
-    return job_service_pb2.ExtendJobsRequest(items=[item], request_id=request_id)
-
-
-def retrieve(example: Example, at_s: float, version: int, state: str, *updates: str, **status: Any) -> Call:
-    """A job is shown."""
-    job = job_pb2.Job(id=JOB, version=version)
-    job.status.state = job_pb2.JobState.Value(f"JOB_STATE_{state}")
-    for name, value in status.items():
-        getattr(job.status, name).CopyFrom(value)
-    for text in updates:
-        job.updates.add(status=text)
-    answer = job_service_pb2.RetrieveJobResponse(job=job, resume_token=token(example.position))
-    return example.call(at_s, "RetrieveJob", job_service_pb2.RetrieveJobRequest(id=JOB), answer)
-
-
-def terminate(example: Example, at_s: float, request_id: str = "end-1", **changes: Any) -> Call:
-    """An acknowledged cancellation (whose event somebody has written)."""
-    request = job_service_pb2.TerminateJobsRequest(
-        items=[job_service_pb2.TerminateJobsRequest.Item(id=JOB)], request_id=request_id
-    )
-    return example.call(at_s, "TerminateJobs", request, job_service_pb2.TerminateJobsResponse(), **changes)
-
-
-def take(example: Example, at_s: float = 2) -> None:
-    """The worker comes, is given the job and accepts it."""
-    example.agent()
-    example.hello(at_s)
-    example.write(at_s + 0.1, assigned())
-    example.offer(at_s + 0.1)
-    example.accept(at_s + 0.2)
-
-
-def start(example: Example, at_s: float = 3) -> Execution:
-    """The command is started, after one beat."""
-    example.beats(at_s - 0.5, 1)
-    example.write(at_s - 0.5, beat(1, at_s - 0.5))
-    example.report(at_s, "started", count=1)
-    example.write(at_s, started(at_s), actor=f"worker:{WORKER}")
-    example.reported(at_s, pb.REPORT_KIND_STARTED)
-    return example.run(at_s + 0.1, None)
-
-
-def complete(example: Example, run: Execution, at_s: float, count: int) -> None:
-    """The command has ended well; its output is stored, and the success is reported."""
-    run.ended_ns = ns(at_s - 1)
-    example.stores(run, at_s - 0.9, at_s - 0.5)
-    run.promised = {"out/a": "x"}
-    example.report(at_s, "succeeded", count=count)
-    example.write(at_s, beat(count, at_s), terminated(e.Outcome.COMPLETED), actor=f"worker:{WORKER}")
-    example.reported(at_s + 0.1, pb.REPORT_KIND_SUCCEEDED)
-
-
-def running() -> tuple[Example, Execution]:
-    """A good history up to where the command runs, and has been heard of for a while."""
-    example = Example()
-    create(example)
-    take(example)
-    run = start(example)
-    example.stores(run, 5, 5.4)
-    example.beats(12, 2)
-    return example, run
-
-
-def good() -> Example:
-    """All of it, and nothing is wrong."""
-    example, run = running()
-    retrieve(
-        example,
-        13,
-        4,
-        "RUNNING",
-        "Your job is now waiting in the queue!",
-        "Your job is now running!",
-        expires_at=instant(3 + ALLOCATION_S),
-    )
-    extend(example, 14, 3 + ALLOCATION_S + 60)
-    example.beats(22, 3)
-    complete(example, run, 30, 3)
-    example.watch(example.position).complete = True
-    example.watch(example.position, job=False).complete = True
-    example.history.secrets = ("a-secret-token",)
-    return example

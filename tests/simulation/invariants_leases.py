@@ -169,8 +169,11 @@ def beats_add_up(case: Case) -> Iterator[str]:
         known_ns = decided_at(case, tenure, commit)
         if known_ns is None:
             continue
-        # What was suspended meanwhile had a clock that stood still.
-        known_ns -= sum_of(case.boots[commit.boot].pauses, known_ns, commit.durable_ns) + TICK_NS
+        for pause in case.boots[commit.boot].pauses:
+            if pause.overlaps(known_ns, commit.durable_ns):
+                # The clock may have stood still meanwhile, so all of it may have been before.
+                known_ns = min(known_ns, pause.begin_ns - (commit.durable_ns - known_ns))
+        known_ns -= TICK_NS
         heard = [
             beat.count
             for beat in case.beats_of.get(tenure.lease_id, ())

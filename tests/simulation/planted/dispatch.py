@@ -14,7 +14,7 @@ BUGS = (
         name="paused-queue-gives-out",
         sentence="A queue that is paused goes on giving out its jobs.",
         caught_by=frozenset({"paused-gives-nothing"}),
-        seeds=50,
+        seeds=200,
         edits=(
             Edit(
                 where=_DISPATCHER + "_paused",
@@ -26,7 +26,7 @@ BUGS = (
         name="pause-answered-early",
         sentence="The OK to a pause does not wait for what is just being given out.",
         caught_by=frozenset({"paused-gives-nothing"}),
-        seeds=2000,
+        seeds=3000,
         edits=(
             Edit(
                 where="tenure.controlplane.queue_service:QueueService.pause_queues",
@@ -50,7 +50,7 @@ BUGS = (
         name="cancel-forgets-the-assignment",
         sentence="A job that is cancelled while its assignment waits to be sent is sent to the worker all the same.",
         caught_by=frozenset({"ended-jobs-are-not-given-out"}),
-        seeds=2000,
+        seeds=10000,
         edits=(
             Edit(
                 where=_SESSIONS + "_ended",
@@ -62,7 +62,7 @@ BUGS = (
         name="revoked-lease-not-told",
         sentence="A worker is not told when a lease it holds is taken from it.",
         caught_by=frozenset({"revoked-is-told"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_SESSIONS + "_ended",
@@ -100,7 +100,7 @@ BUGS = (
         name="watch-snapshot-repeated",
         sentence="A watch repeats events that were part of its snapshot.",
         caught_by=frozenset({"watches-are-slices"}),
-        seeds=500,
+        seeds=3000,
         edits=(
             Edit(
                 where=_WATCHES + "_response",

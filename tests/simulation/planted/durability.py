@@ -105,7 +105,7 @@ BUGS = (
         name="acknowledge-before-commit",
         sentence="A change is acknowledged once the store has it in hand, before it is on disk.",
         caught_by=frozenset({"acknowledged-is-durable", "nothing-unflushed-is-visible"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_HANDLER + "_commit",
@@ -123,7 +123,7 @@ BUGS = (
         name="idempotency-in-memory",
         sentence="Answers by request id are kept in the process's memory: a restart forgets them.",
         caught_by=frozenset({"one-outcome-a-request"}),
-        seeds=50,
+        seeds=200,
         edits=(
             Edit(
                 where=_MEMORY + "_commit",
@@ -182,11 +182,13 @@ BUGS = (
                 "events-are-legal",
                 "positions-are-dense",
                 "state-is-the-fold",
+                "goes-on",
+                "refusals-are-right",
                 "log-only-grows",
                 "nothing-after-a-failed-fsync",
             }
         ),
-        seeds=50,
+        seeds=200,
         edits=(
             Edit(
                 where=_MEMORY + "_write",
@@ -204,7 +206,7 @@ BUGS = (
         name="reply-from-unflushed-state",
         sentence="What is being written is already seen by readers before it is on disk.",
         caught_by=frozenset({"nothing-unflushed-is-visible"}),
-        seeds=200,
+        seeds=50,
         edits=(
             Edit(
                 where=_MEMORY + "_commit",
@@ -219,7 +221,7 @@ BUGS = (
         name="cache-ahead-of-the-log",
         sentence="The cache of jobs takes over what was decided before it is written, and keeps it when that fails.",
         caught_by=frozenset({"acknowledged-is-durable", "state-is-the-fold", "nothing-unflushed-is-visible"}),
-        seeds=50,
+        seeds=200,
         edits=(
             Edit(
                 where=_HANDLER + "_commit",
@@ -236,7 +238,7 @@ BUGS = (
         name="assignment-before-commit",
         sentence="An assignment is sent to the worker before it is on disk.",
         caught_by=frozenset({"nothing-unflushed-is-visible"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_DISPATCHER + "_give_out",
@@ -254,7 +256,7 @@ BUGS = (
         name="request-id-kept-on-refusal",
         sentence="A refused call uses up its request id.",
         caught_by=frozenset({"one-outcome-a-request"}),
-        seeds=100,
+        seeds=50,
         edits=(
             Edit(
                 where=_HANDLER + "_execute",
@@ -277,7 +279,7 @@ BUGS = (
         name="duplicates-checked-in-memory",
         sentence="Duplicates are looked for among the jobs that this process remembers, not in the commit.",
         caught_by=frozenset({"no-duplicates"}),
-        seeds=200,
+        seeds=50,
         edits=(
             Edit(where=_MEMORY + "_commit", swaps=(("    self._refuse_duplicates(unit)\n", ""),)),
             Edit(
@@ -293,7 +295,7 @@ BUGS = (
         name="twins-kept-after-the-end",
         sentence="A job that has ended still counts as a duplicate of a new one.",
         caught_by=frozenset({"refusals-are-right"}),
-        seeds=200,
+        seeds=500,
         edits=(
             Edit(
                 where="tenure.store.memory_rows:MemoryRows.apply",

@@ -45,7 +45,7 @@ BUGS = (
         name="no-lease-check",
         sentence="What a worker says of an attempt is taken for the live attempt, whatever lease it names.",
         caught_by=frozenset({"only-the-holder-counts", "reports-are-answered-rightly", "no-early-expiry"}),
-        seeds=50,
+        seeds=2000,
         edits=(
             Edit(
                 where=_DECIDE + "_worker",
@@ -57,7 +57,7 @@ BUGS = (
         name="lease-by-wall-clock",
         sentence="Leases run on the wall clock, the sweep over them on the other: a correction of the clock ends them.",
         caught_by=frozenset({"no-early-expiry", "grace-after-restart"}),
-        seeds=50,
+        seeds=200,
         edits=(
             Edit(
                 where=_LEASES + "__init__",
@@ -120,7 +120,7 @@ BUGS = (
         name="no-grace-after-restart",
         sentence="After a restart a lease lasts its length, however short, though the silence was the server's.",
         caught_by=frozenset({"grace-after-restart"}),
-        seeds=50,
+        seeds=200,
         edits=(
             Edit(
                 where=_LEASES + "adopt",
@@ -132,7 +132,7 @@ BUGS = (
         name="no-mass-expiry-brake",
         sentence="Leases that run out in masses are ended at once, as if it could not be the server's own fault.",
         caught_by=frozenset({"masses-are-held"}),
-        seeds=200,
+        seeds=10000,
         edits=(
             Edit(
                 where=_LEASES + "_brake",
@@ -156,7 +156,7 @@ BUGS = (
         name="end-of-stream-is-an-outcome",
         sentence="The end of a worker's stream without Goodbye ends its leases.",
         caught_by=frozenset({"no-early-expiry", "grace-after-restart"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_SESSIONS + "close",
@@ -174,14 +174,14 @@ BUGS = (
         name="superseded-session-may-speak",
         sentence="An older stream of a worker goes on beside the newer one.",
         caught_by=frozenset({"one-stream-a-worker"}),
-        seeds=100,
+        seeds=50,
         edits=(Edit(where=_SESSIONS + "open", swaps=(("if older is not None:", "if older is not None and False:"),)),),
     ),
     Planted(
         name="leases-not-adopted",
         sentence="After a restart the leases of the log are not known: nobody times them.",
         caught_by=frozenset({"ends-or-is-explained", "state-is-the-fold", "live-leases-are-kept", "no-orphans"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where="tenure.controlplane.worker_service:WorkerService._load",
@@ -198,7 +198,7 @@ BUGS = (
         name="unaccepted-never-taken-back",
         sentence="An assignment that its worker never answered stays with it for ever.",
         caught_by=frozenset({"ends-or-is-explained", "no-orphans", "lost-is-noticed"}),
-        seeds=100,
+        seeds=2000,
         edits=(
             Edit(
                 where=_LEASES + "add",
@@ -210,7 +210,7 @@ BUGS = (
         name="lost-lease-is-confirmed",
         sentence="An Accept of a lease that is over is answered with: held.",
         caught_by=frozenset({"held-means-held"}),
-        seeds=200,
+        seeds=50,
         edits=(
             Edit(
                 where=_ANSWERS + "Answers._accept",
@@ -227,7 +227,7 @@ BUGS = (
         name="lost-beat-is-confirmed",
         sentence="A beat for a lease that is over is answered with: held.",
         caught_by=frozenset({"held-means-held"}),
-        seeds=100,
+        seeds=200,
         edits=(
             Edit(
                 where=_ANSWERS + "Answers._heartbeat",
@@ -244,7 +244,7 @@ BUGS = (
         name="repeated-report-is-not-known",
         sentence="A repeat of a report that was accepted is answered with: the lease is over.",
         caught_by=frozenset({"reports-are-answered-rightly"}),
-        seeds=50,
+        seeds=200,
         edits=(
             Edit(
                 where=_DECIDE + "check_repeat",
@@ -263,7 +263,7 @@ BUGS = (
         name="slot-free-at-the-end-of-the-lease",
         sentence="A slot counts as free once its lease is over, though the attempt may still run.",
         caught_by=frozenset({"credit-is-kept"}),
-        seeds=100,
+        seeds=50,
         edits=(
             Edit(
                 where=_SESSIONS + "_ended",
@@ -275,7 +275,7 @@ BUGS = (
         name="credit-miscounted",
         sentence="A worker is given one job more than it has slots.",
         caught_by=frozenset({"credit-is-kept"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where="tenure.controlplane.workers:Worker.available",

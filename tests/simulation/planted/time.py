@@ -13,7 +13,7 @@ BUGS = (
         name="timers-not-rebuilt",
         sentence="After a restart the server does not know which jobs time will end.",
         caught_by=frozenset({"deadlines-are-kept", "ends-or-is-explained"}),
-        seeds=100,
+        seeds=500,
         edits=(
             Edit(
                 where=_TIMERS + "load",
@@ -25,7 +25,7 @@ BUGS = (
         name="expiry-not-lazy",
         sentence="A command that finds the deadline passed is carried out when the sweep has not come by yet.",
         caught_by=frozenset({"nothing-after-the-deadline"}),
-        seeds=200,
+        seeds=500,
         edits=(
             Edit(
                 where=_DECIDE + "decide",
@@ -53,7 +53,7 @@ BUGS = (
         name="expired-when-noticed",
         sentence="A job expires at the time of the sweep that notices it, not at its deadline.",
         caught_by=frozenset({"expires-at-the-deadline"}),
-        seeds=20,
+        seeds=200,
         edits=(
             Edit(
                 where=_DECIDE + "overdue",
@@ -66,7 +66,7 @@ BUGS = (
         name="extension-stored-absolute",
         sentence="An extension replaces the ones before it instead of adding to them.",
         caught_by=frozenset({"extensions-are-kept"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_DECIDE + "_extend",
@@ -83,7 +83,7 @@ BUGS = (
         name="deadline-not-resent-after-reconnect",
         sentence="Welcome does not say when the time of a job ends that goes on.",
         caught_by=frozenset({"deadlines-are-told"}),
-        seeds=20,
+        seeds=200,
         edits=(
             Edit(
                 where=_SESSIONS + "_welcome",
@@ -95,14 +95,14 @@ BUGS = (
         name="cancel-not-resent-after-reconnect",
         sentence="A worker that was away when its job was cancelled is not told when it comes back.",
         caught_by=frozenset({"cancels-are-told"}),
-        seeds=200,
+        seeds=1000,
         edits=(Edit(where=_SESSIONS + "remind", swaps=(("if live.stopping:", "if live.stopping and False:"),)),),
     ),
     Planted(
         name="heartbeat-count-not-cumulative",
         sentence="Beats are counted by the server process that hears them: a restart loses those before.",
         caught_by=frozenset({"beats-add-up"}),
-        seeds=50,
+        seeds=200,
         edits=(
             Edit(
                 where="tenure.controlplane.answers:_beat",
@@ -119,7 +119,7 @@ BUGS = (
         name="last-beats-lost",
         sentence="Beats that were not written down yet are lost when the attempt ends.",
         caught_by=frozenset({"beats-add-up"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_DECIDE + "decide",
@@ -132,7 +132,7 @@ BUGS = (
         name="ban-forgotten",
         sentence="A worker on which a job has failed is given it again at once.",
         caught_by=frozenset({"bans-are-kept"}),
-        seeds=20,
+        seeds=200,
         edits=(
             Edit(
                 where="tenure.domain.job:Job.avoids",
@@ -144,7 +144,7 @@ BUGS = (
         name="interruptions-count-as-failures",
         sentence="Lost and released attempts count towards the failures that a job may have.",
         caught_by=frozenset({"failures-are-counted"}),
-        seeds=100,
+        seeds=500,
         edits=(
             Edit(
                 where=_DECIDE + "_fail",
@@ -156,7 +156,7 @@ BUGS = (
         name="wait-never-ends",
         sentence="A job that waits before its next attempt is not looked at again when the wait is over.",
         caught_by=frozenset({"ends-or-is-explained"}),
-        seeds=100,
+        seeds=500,
         edits=(Edit(where=_TIMERS + "_done", swaps=(("if job.phase is Phase.QUEUED:", "if False:"),)),),
     ),
 )

@@ -29,7 +29,7 @@ BUGS = (
         name="fence-counts-from-the-answer",
         sentence="A worker counts its lease from the answer to a beat instead of from its sending.",
         caught_by=frozenset({"no-write-after-the-fence"}),
-        seeds=500,
+        seeds=10000,
         edits=(
             Edit(
                 where=_LEDGER + "heartbeat_acknowledged",
@@ -41,7 +41,7 @@ BUGS = (
         name="start-before-accept-ack",
         sentence="A worker starts the command without waiting for any confirmation of the server.",
         caught_by=frozenset({"starts-after-confirmation"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where="tenure.agent.worker:Worker._attend",
@@ -62,7 +62,7 @@ BUGS = (
         name="start-before-started-ack",
         sentence="A worker starts the command while its `started` is on its way to the server.",
         caught_by=frozenset({"starts-after-confirmation"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_ATTEMPT + "_ask_leave",
@@ -74,7 +74,7 @@ BUGS = (
         name="success-before-upload",
         sentence="Success is reported before the output is stored.",
         caught_by=frozenset({"completed-means-stored"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_ATTEMPT + "_after_success",
@@ -86,7 +86,7 @@ BUGS = (
         name="start-on-partial-input",
         sentence="The command starts before its input is there.",
         caught_by=frozenset({"input-is-complete"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_ATTEMPT + "_copy_input",
@@ -98,7 +98,7 @@ BUGS = (
         name="hello-names-no-lease",
         sentence="A worker that connects again does not name the leases it holds.",
         caught_by=frozenset({"hello-names-what-runs"}),
-        seeds=20,
+        seeds=50,
         edits=(
             Edit(
                 where=_LEDGER + "held_leases",
@@ -110,7 +110,7 @@ BUGS = (
         name="disconnected-for-ever",
         sentence="A command goes on without end while its worker has no contact with the server.",
         caught_by=frozenset({"disconnected-ends"}),
-        seeds=200,
+        seeds=2000,
         edits=(
             Edit(
                 where="tenure.agent.interruption:Interruption.until",
@@ -134,7 +134,7 @@ BUGS = (
         name="outcome-not-repeated",
         sentence="A report whose answer was lost with the stream is not repeated.",
         caught_by=frozenset({"ends-or-is-explained", "executions-end", "no-orphans"}),
-        seeds=100,
+        seeds=200,
         edits=(
             Edit(
                 where=_LEDGER + "reset",
