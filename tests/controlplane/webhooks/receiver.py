@@ -78,7 +78,7 @@ class Receiver:
 
     async def until(self, count: int) -> list[Seen]:
         """What came, once it is so much."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.seen) < count:
                 self._changed.clear()
                 await self._changed.wait()

@@ -56,4 +56,9 @@ FIRST: dict[str, int] = {
     "hello-names-no-lease": 1,
     "lost-lease-runs-on": 1,
     "outcome-not-repeated": 19,
+    "unaccepted-never-taken-back": 217,
+    "cancel-not-resent-after-reconnect": 87,
+    "pause-answered-early": 615,
+    "fence-counts-from-the-answer": 547,
+    "disconnected-for-ever": 324,
 }

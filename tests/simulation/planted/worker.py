@@ -29,7 +29,7 @@ BUGS = (
         name="fence-counts-from-the-answer",
         sentence="A worker counts its lease from the answer to a beat instead of from its sending.",
         caught_by=frozenset({"no-write-after-the-fence"}),
-        seeds=10000,
+        seeds=3000,
         edits=(
             Edit(
                 where=_LEDGER + "heartbeat_acknowledged",
