@@ -164,6 +164,15 @@ async def test_a_repeat_is_answered_even_when_the_job_has_ended(bench: Bench) ->
     assert executed.answer == b"extended"
 
 
+async def test_a_repeat_beside_its_first_try_is_no_second_change(bench: Bench) -> None:
+    """The first try uses up what there is to grant while the second waits for the job."""
+    terms = e.Terms(time_allocation_us=5 * HOUR, basis=e.Basis.CREATED, max_time_allocation_us=6 * HOUR)
+    job_id = await bench.job(terms=terms)
+    first, second = await asyncio.gather(bench.extend(job_id, key=key()), bench.extend(job_id, key=key()))
+    assert first == second
+    assert (await bench.payloads(job_id)).count("JobExtended") == 1
+
+
 async def test_a_repeated_creation_is_answered_even_when_the_disk_is_full() -> None:
     store = FullStore()
     handler = Handler(store, FakeClock(), SequenceIds("62348"))

@@ -64,8 +64,10 @@ def _wish(calls: list[Call], job_id: str) -> _Wish | None:
     mine = [item for item in request.items if item.job_id == job_id]
     amount = sum(micros(item.requested_time) for item in mine)
     if done is not None:
-        # Without an id, each try is carried out for itself.
-        return (sent, done.answered_ns, "extend", amount, True) if first.request_id or len(calls) == 1 else None
+        if first.request_id or len(calls) == 1:
+            return sent, done.answered_ns, "extend", amount, True
+        # Without an id, each try was carried out for itself, and nobody knows how many were.
+        return sent, None, "?", 0, False
     if no is not None:
         alone = len(mine) == len(request.items) == 1
         over = alone and isinstance(no.answer, Refusal) and no.answer.reason in ("JOB_FINAL", "JOB_STOPPING")

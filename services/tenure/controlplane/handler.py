@@ -204,6 +204,8 @@ class Handler:
                 try:
                     decided = self._decide_all(steps, jobs, actor, partial=partial)
                 except Refused:
+                    if request is not None and (first := await self._answered(request)):
+                        return first  # what stands in its way is an earlier try of the same call
                     await self._commit_overdue(jobs)
                     raise
                 try:
