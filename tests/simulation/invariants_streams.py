@@ -124,6 +124,14 @@ def _answered_rightly(case: Case, stream: Stream, said: Said, item: Any, asked_n
 def credit_is_kept(case: Case) -> Iterator[str]:
     """The server never has more outstanding at a worker than it has slots; a slot is in use until the worker has
     reported that nothing runs in it, unless it was never told that it may begin (1.6, 2.7)."""
+    accepted = {
+        item.lease_id
+        for stream in case.streams.values()
+        for said in stream.server
+        if _kind(said) == "accept_ack"
+        for item in _message(said).accept_ack.items
+        if item.state == HELD
+    }
     for stream in case.streams.values():
         slots = 0
         busy: set[str] = set()
@@ -137,7 +145,8 @@ def credit_is_kept(case: Case) -> Iterator[str]:
                     slots = message.capacity.slots
                 case "welcome":
                     busy = {verdict.lease_id for verdict in message.welcome.leases if verdict.keep}
-                    confirmed = set(busy)
+                    # One that is kept and was never accepted may be taken back as any other.
+                    confirmed = busy & accepted
                 case "accept_ack":
                     confirmed |= {item.lease_id for item in message.accept_ack.items if item.state == HELD}
                     busy -= {item.lease_id for item in message.accept_ack.items if item.state != HELD}
