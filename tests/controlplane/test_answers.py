@@ -192,18 +192,24 @@ async def test_what_has_started_cannot_be_declined() -> None:
         assert ack.state == HELD
 
 
+async def _ran_out(plane: Plane, disk: SlowDisk) -> tuple[FakeWorker, pb.Assignment]:
+    """A worker whose lease has run out on a disk that has stopped, so that the end of it is being written."""
+    worker = FakeWorker(plane, "a")
+    await worker.connect()
+    await plane.create()
+    await plane.settle()
+    [one] = worker.assignments
+    await worker.start(one.lease_id)
+    await plane.clock.advance(59)
+    disk.open.clear()
+    await plane.clock.advance(5)
+    return worker, one
+
+
 async def test_no_beat_is_answered_while_the_end_of_its_lease_is_being_written() -> None:
     disk = SlowDisk()
     async with Plane(store=MemoryStore(disk=disk)) as plane:
-        worker = FakeWorker(plane, "a")
-        await worker.connect()
-        await plane.create()
-        await plane.settle()
-        [one] = worker.assignments
-        await worker.start(one.lease_id)
-        await plane.clock.advance(59)
-        disk.open.clear()
-        await plane.clock.advance(5)
+        worker, one = await _ran_out(plane, disk)
         # It ran out, and cannot be saved any more: a worker that thought so would go on writing to the object store.
         assert await worker.beat(one.lease_id) == []
         disk.open.set()
@@ -216,15 +222,7 @@ async def test_no_beat_is_answered_while_the_end_of_its_lease_is_being_written()
 async def test_welcome_waits_until_it_is_known_which_leases_are_over(written: bool) -> None:
     disk = SlowDisk()
     async with Plane(store=MemoryStore(disk=disk)) as plane:
-        worker = FakeWorker(plane, "a")
-        await worker.connect()
-        await plane.create()
-        await plane.settle()
-        [one] = worker.assignments
-        await worker.start(one.lease_id)
-        await plane.clock.advance(59)
-        disk.open.clear()
-        await plane.clock.advance(5)
+        worker, one = await _ran_out(plane, disk)
         await worker.connect([one])
         assert worker.call.sent == []
         disk.full = not written

@@ -12,7 +12,7 @@ from tenure.agent.sync.plan import Manifest, Stored, download_plan, listed, uplo
 from tenure.agent.sync.rules import Rule, RuleRefused, parse
 from tenure.v1.job_pb2 import SyncRule
 
-PLACE = Place(root=Path("/work"), relative="data")
+PLACE = Place(root=Path("/scratch"), relative="data")
 SIGNATURE = Signature(inode=1, size=2, mtime_ns=3)
 
 
@@ -134,11 +134,11 @@ def test_a_file_that_no_attempt_could_load_again_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("path", "signature", "racy", "sent"),
     [
-        ("/work/data/a", SIGNATURE, False, False),
-        ("/work/data/a", Signature(inode=1, size=2, mtime_ns=4), False, True),
-        ("/work/data/a", Signature(inode=2, size=2, mtime_ns=3), False, True),
-        ("/work/data/a", SIGNATURE, True, True),
-        ("/work/other/a", SIGNATURE, False, True),
+        ("/scratch/data/a", SIGNATURE, False, False),
+        ("/scratch/data/a", Signature(inode=1, size=2, mtime_ns=4), False, True),
+        ("/scratch/data/a", Signature(inode=2, size=2, mtime_ns=3), False, True),
+        ("/scratch/data/a", SIGNATURE, True, True),
+        ("/scratch/other/a", SIGNATURE, False, True),
     ],
 )
 def test_only_what_is_known_to_be_equal_is_left_out(path: str, signature: Signature, racy: bool, sent: bool) -> None:
