@@ -101,6 +101,21 @@ def test_parked_jobs_hide_nothing_and_come_back_to_their_place() -> None:
     assert taken(head) == ["job-1", "job-2", "job-3"]
 
 
+def test_an_older_place_of_a_job_does_not_take_the_newer_one_away() -> None:
+    head = QueueHead("q")
+    head.begin_page()
+    head.add_page([candidate(1)])
+    older = head.park()
+    newer = Ready(job("job-1"), (0, 1))
+    head.put(newer)
+    assert (head.first(), head.park()) == (newer, newer)
+    assert older is not None
+    head.reconsider(older)
+    assert (head.first(), list(head.parked)) == (None, [newer])
+    head.reconsider(newer)
+    assert head.first() is newer
+
+
 def test_what_had_no_room_to_be_parked_is_read_again_when_a_worker_comes() -> None:
     head = QueueHead("q")
     head.begin_page()

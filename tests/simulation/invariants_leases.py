@@ -160,8 +160,8 @@ def late_sweeps_are_held(case: Case) -> Iterator[str]:
 
 
 def beats_add_up(case: Case) -> Iterator[str]:
-    """Beats are counted by the worker, for the attempt: what was heard a while before its end is in the log at its
-    end, whatever happened to the server in between (1.3)."""
+    """Beats are counted by the worker, for the attempt: what was heard and acknowledged a while before its end is in
+    the log at its end, whatever happened to the server in between (1.3)."""
     for tenure in case.story.tenures.values():
         if not tenure.ended:
             continue
@@ -174,10 +174,12 @@ def beats_add_up(case: Case) -> Iterator[str]:
                 # The clock may have stood still meanwhile, so all of it may have been before.
                 known_ns = min(known_ns, pause.begin_ns - (commit.durable_ns - known_ns))
         known_ns -= TICK_NS
+        # A beat that comes while the end of its lease is on its way to the disk is not answered, and need not count.
+        taken = {(sign.boot, sign.at_ns) for sign in case.heard_of(tenure.lease_id) if sign.answered}
         heard = [
             beat.count
             for beat in case.beats_of.get(tenure.lease_id, ())
-            if beat.boot == commit.boot and beat.at_ns <= known_ns
+            if beat.boot == commit.boot and beat.at_ns <= known_ns and (beat.boot, beat.at_ns) in taken
         ]
         written = [event.payload.count for event in tenure.beats if isinstance(event.payload, e.JobHeartbeat)]
         if heard and max(heard) > max(written, default=0):

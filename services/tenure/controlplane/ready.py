@@ -125,7 +125,9 @@ class QueueHead:
 
     def reconsider(self, ready: Ready) -> None:
         """A parked job is looked at again."""
-        if self._parked.pop(ready.job.id, None) is ready:
+        # Another one may be parked for the same job by now, if it came back meanwhile; that one is left where it is.
+        if self._parked.get(ready.job.id) is ready:
+            del self._parked[ready.job.id]
             ready.parked = False
             heapq.heappush(self._heap, (ready.place, next(self._order), ready))
             if self._passed_over and 2 * len(self._parked) < MOST_PARKED:
