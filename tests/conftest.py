@@ -1,4 +1,4 @@
-"""What every test shares: Hypothesis profiles, and the order of files when they run in parallel."""
+"""What every test shares: Hypothesis profiles, the order of files that run in parallel, what is kept of failures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.proof.breaking import pytest_runtest_makereport
+
+__all__ = ["pytest_runtest_makereport"]
 
 # A busy machine is no reason to fail: no deadlines, and no complaint about slow generation.
 settings.register_profile(

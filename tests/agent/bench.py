@@ -174,4 +174,4 @@ class PlayedCopying:
         self.steps.append("close")
 
     async def clean(self) -> None:
-        self.steps.append("clean")
+        await self._step("clean")

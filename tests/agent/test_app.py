@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -10,16 +11,18 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 import pytest
 
 from tenure.agent import strays
-from tenure.agent.app import SuspendAwareClock
+from tenure.agent.app import PREEMPTION_POLL_S, SuspendAwareClock, _drain_when_preempted
+from tenure.agent.worker import Worker
 from tenure.runtime.clock import SystemClock
 from tests.agent.conftest import Eventually
 from tests.agent.fake_server import FakeServer, Session, assignment
+from tests.fakes import FakeClock
 
 pytestmark = pytest.mark.processes
 
@@ -103,6 +106,33 @@ async def test_sigterm_drains_and_ends_with_0(
     assert words == ["starting", "connected", "assigned", "started", "draining", "released"]
     assert "secret" not in err
     assert not alive(pid)
+
+
+async def test_a_preemption_file_that_cannot_be_looked_at_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its folder is on another machine, say, which does not answer for a while."""
+    drained: list[str] = []
+
+    class Drained:
+        def drain(self, reason: str) -> None:
+            drained.append(reason)
+
+    clock, notice = FakeClock(), tmp_path / "preempted"
+    notice.touch()
+    answers = [OSError(errno.ESTALE, "Stale file handle"), PermissionError(errno.EACCES, "Permission denied")]
+    really = os.stat
+
+    def stat(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        if path == notice and answers:
+            raise answers.pop()
+        return really(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    waiting = asyncio.ensure_future(_drain_when_preempted(cast(Worker, Drained()), notice, clock))
+    await clock.advance(3 * PREEMPTION_POLL_S)
+    await waiting
+    assert (drained, answers) == (["preemption notice"], [])
 
 
 @pytest.mark.parametrize("how", ["signal", "file"])

@@ -303,6 +303,18 @@ async def test_trouble_on_the_workers_disk_is_no_failure_of_the_job(
     await session.reported("succeeded")
 
 
+async def test_its_own_folder_goes_also_where_another_cannot_be_emptied(bench: Bench, eventually: Eventually) -> None:
+    copying = PlayedCopying()
+    copying.errors["clean"] = SyncRefused("Something in the folder /data cannot be removed by the worker.")
+    bench.copying = copying
+    bench.start()
+    session = await bench.server.session()
+    await session.welcome()
+    await session.started(assignment())
+    await session.reported("succeeded")
+    await eventually(lambda: "clean" in copying.steps and not bench.attempts())
+
+
 async def test_input_is_resumed_in_the_next_attempt(bench: Bench) -> None:
     bench.start()
     session = await bench.server.session()

@@ -27,6 +27,13 @@ def test_the_id_is_made_once_and_kept(tmp_path: Path, work_dir: WorkDir) -> None
     again.close()
 
 
+def test_the_id_is_on_disk_before_it_has_its_name(work_dir: WorkDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").read_bytes()))
+    work_dir.worker_id(SequenceIds("one"))
+    assert synced == [b"worker-one\n"]
+
+
 @pytest.mark.parametrize("name", ["", "-a", "a b", "ä", "x" * 65])
 def test_an_id_that_is_none_is_refused(work_dir: WorkDir, name: str) -> None:
     with pytest.raises(WorkDirUnusable, match="--worker-id: a worker id has 1 to 64"):

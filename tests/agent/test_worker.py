@@ -152,6 +152,51 @@ async def test_a_job_that_comes_while_the_worker_says_goodbye_does_not_hurt(benc
     assert bench.attempts() == []
 
 
+async def test_a_job_that_comes_just_when_the_last_work_is_done_is_declined(
+    bench: Bench, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends last is a call that ships output; the job comes between its end and the Goodbye."""
+    session = await welcomed(bench)
+    worker, loop = bench.running[0][0], asyncio.get_running_loop()
+    came: list[str] = []
+
+    def offer() -> None:
+        try:
+            worker._received(pb.ConnectResponse(assignments=pb.Assignments(items=[assignment("late")])))
+        except RuntimeError as error:
+            came.append(str(error))
+        else:
+            came.append("")
+
+    class Slow:
+        async def send(self, request: pb.ShipLogsRequest) -> None:
+            await asyncio.Event().wait()
+
+        async def receive(self) -> pb.ShipLogsResponse:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def close(self) -> None:
+            # After the callbacks of the task that this is the last step of.
+            loop.call_soon(loop.call_soon, offer)
+
+    async def slow() -> Slow:
+        return Slow()
+
+    assert worker._shipping is not None
+    monkeypatch.setattr(worker._shipping._transport, "open_shipping", slow)
+    await session.started(assignment("a", command="true"))
+    await session.send(follow_output=pb.FollowOutput(lease_ids=["a"]))
+    await session.reported("succeeded")
+    await eventually(lambda: not worker._ledger.holdings())
+    worker.drain("enough")
+    assert (await session.next("decline")).items[0].reason == "the worker is leaving"
+    await session.next("goodbye")
+    session.end()
+    assert await bench.ended() is True
+    assert came == [""]
+
+
 async def test_a_draining_worker_takes_no_job(bench: Bench, eventually: Eventually) -> None:
     session = await welcomed(bench, slots=2)
     await session.started(assignment("a", command="sleep", arguments=("600",)))

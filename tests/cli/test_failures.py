@@ -80,6 +80,22 @@ def test_a_change_of_unknown_outcome_says_how_to_repeat_it() -> None:
         assert "--request-id r-1 repeats it" in lines[-1]
 
 
+def test_a_store_that_takes_no_changes_has_answered() -> None:
+    error = TenureError(
+        code=grpc.StatusCode.UNAVAILABLE,
+        reason="STORAGE_READ_ONLY",
+        message="the server's store can only be read; nothing was changed",
+        request_id="r-1",
+    )
+    assert told(error) == (
+        [
+            "refused (STORAGE_READ_ONLY): the server's store can only be read; nothing was changed",
+            "  → try again later; `tenure log state` tells the operator why",
+        ],
+        EXIT_REFUSED,
+    )
+
+
 def test_hints_use_what_the_reason_says() -> None:
     duplicate = TenureError(code=grpc.StatusCode.ALREADY_EXISTS, reason="DUPLICATE_JOB", metadata={"job_id": "x\x1by"})
     assert told(duplicate)[0][-1] == "  → `tenure jobs get x\\x1by` shows it"

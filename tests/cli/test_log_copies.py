@@ -127,3 +127,4 @@ async def test_a_running_server_keeps_its_log_to_itself(data: Path, backup: Path
         ):
             code, _, err = tenure("log", *command, "--store", url(data))
             assert (code, "is in use by process" in err) == (1, True), command
+            assert ("tenure log backup" in err) == (command[0] == "export"), command

@@ -59,6 +59,24 @@ async def test_a_job_that_had_no_attempt_has_no_output(server: ScriptedServer, t
     assert (result.code, result.out) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        ([], "no attempt has begun, so there is no output"),
+        ([piece(0, attempt=0, end=True)], "no attempt has begun, so there is no output"),
+        ([piece(0, attempt=2)], "attempt 2 has printed nothing that is kept"),
+        ([piece(0, attempt=2, end=True)], "attempt 2 has printed nothing that is kept"),
+    ],
+)
+async def test_nothing_is_not_met_with_silence(
+    server: ScriptedServer, tenure: Tenure, pieces: list[job_service_pb2.FollowLogsResponse], said: str
+) -> None:
+    server.streams("FollowLogs", pieces, pieces)
+    result = await tenure("jobs", "logs", "a")
+    assert (result.code, result.out, result.err) == (0, "", f"tenure: {said}\n")
+    assert (await tenure("jobs", "logs", "a", "-o", "json")).err == ""
+
+
 async def test_what_is_missing_is_said_beside_the_output(server: ScriptedServer, tenure: Tenure) -> None:
     server.streams("FollowLogs", [piece(100, b"x"), piece(200, b"y"), piece(201, end=True)])
     result = await tenure("jobs", "logs", "a")

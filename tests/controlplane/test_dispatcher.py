@@ -147,6 +147,23 @@ async def test_a_ban_ends_by_itself() -> None:
         assert len(worker.assignments) == 2
 
 
+async def test_a_ban_that_ended_while_the_machine_was_suspended_is_over() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.start(one.lease_id)
+        await worker.report(failed(one.lease_id))
+        await plane.clock.advance(1)
+        assert len(worker.assignments) == 1
+        plane.clock._wall_us += 600_000_000
+        await plane.service.clock_corrected()
+        await plane.settle()
+        assert len(worker.assignments) == 2
+
+
 async def test_a_banned_job_does_not_hide_others() -> None:
     async with Plane() as plane:
         worker = FakeWorker(plane, "a")

@@ -119,6 +119,12 @@ def lives() -> dict[str, tuple[Job, Fitness, str]]:
             told,
             "It does not wait: it is being cancelled, and attempt 1 on A has until 2021-10-04 06:43:56Z.",
         ),
+        "running, its worker away": (
+            running,
+            Fitness(accepted=True, away_until_us=T0 + MINUTE),
+            "It does not wait: attempt 1 on A has been running since 2021-10-04 06:42:56.235Z. Its worker is not "
+            "connected; unless it is back by 2021-10-04 06:43:56Z, the attempt counts as lost.",
+        ),
         "ended": (
             ended,
             Fitness(),

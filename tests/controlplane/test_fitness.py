@@ -38,6 +38,25 @@ async def test_a_worker_is_full_then_it_is_the_accepting_that_counts() -> None:
         assert (await fit(plane, first)).accepted is True
 
 
+async def test_the_worker_that_has_it_is_away_and_back() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "A")
+        await worker.connect()
+        (job_id,) = await plane.create()
+        await plane.settle()
+        lease = worker.assignments[0].lease_id
+        await worker.start(lease)
+        assert (await fit(plane, job_id)).away_until_us is None
+        heard_us = plane.clock.wall_us()
+        await worker.vanish()
+        await plane.clock.advance(10)
+        live = plane.service._leases.get(lease)
+        assert live is not None
+        assert (await fit(plane, job_id)).away_until_us == heard_us + live.length_ns // 1000
+        await worker.connect(held=worker.assignments[:1])
+        assert (await fit(plane, job_id)).away_until_us is None
+
+
 async def test_one_that_failed_and_one_that_declined_are_kept_from_it() -> None:
     async with Plane() as plane:
         a, b = FakeWorker(plane, "A"), FakeWorker(plane, "B")

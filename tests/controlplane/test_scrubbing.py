@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tenure.controlplane.config import Configuration
-from tenure.controlplane.scrubbing import FIRST_S, PIECE, Scrubbing, ScrubSettings
+from tenure.controlplane.scrubbing import FIRST_S, PIECE, RETRY_S, Scrubbing, ScrubSettings
 from tenure.store.memory import MemoryStore
 from tenure.store.store import Scrubbed, StoreError
 from tests.acceptance.callers import Caller, refusal
@@ -111,16 +111,16 @@ async def test_damage_that_stays_ends_changes_and_is_said_in_words() -> None:
     assert "tenure log restore" in said["remedy"]
 
 
-async def test_a_store_that_cannot_be_read_now_is_read_the_next_time() -> None:
+async def test_a_store_that_cannot_be_read_now_is_read_on_in_a_minute() -> None:
     store, clock = Log(), FakeClock()
     await add_jobs(store, "a")
     store.fails = True
     with scrubbing_of(store, clock, ScrubSettings()) as scrubbing:
         await clock.advance(FIRST_S)
         assert (scrubbing.passes, scrubbing.damage) == (0, "")
+        await clock.advance(RETRY_S)
         store.fails = False
-        await clock.advance(DAY_S)
-        await clock.advance(1)
+        await clock.advance(RETRY_S + 1)
         assert scrubbing.passes == 1
 
 

@@ -324,3 +324,25 @@ async def test_extending_tells_the_worker_the_new_deadline() -> None:
         assert worker.deadlines == [begun_us + 150_000_000]
         [ack] = await worker.beat(one.lease_id)
         assert ack.expires_at.ToMicroseconds() == begun_us + 150_000_000
+
+
+async def test_what_nobody_says_has_stopped_takes_its_slot_for_a_minute_over_streams_too() -> None:
+    """The server was started anew, so it does not know what the worker was told of a lease that is over."""
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        [job_id] = await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.start(one.lease_id)
+        await worker.vanish()
+        await plane.do(job_id, c.Terminate())
+        await plane.restart()
+        await plane.create()
+        for _ in range(2):
+            await worker.vanish()
+            assert not (await worker.connect([one])).leases[0].keep
+            await plane.clock.advance(59.999999)
+            assert worker.assignments == []
+        await plane.clock.advance(0.000001)
+        assert len(worker.assignments) == 1

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from tenure.controlplane import health
 from tenure.controlplane.call import Call
+from tenure.controlplane.patience import Patience
 from tenure.controlplane.permissions import Role
 from tenure.controlplane.pipeline import Limits
 from tenure.controlplane.shares import Shares, Turns
@@ -135,6 +136,21 @@ async def test_turns_are_taken_in_order_and_those_who_left_are_passed_over() -> 
     turns.give_back("a")
     assert turns.free("a")
     assert order == [2, 3]
+
+
+async def test_those_who_gave_up_waiting_for_a_turn_are_not_remembered() -> None:
+    turns = Turns(1)
+    assert turns.free("a")
+    for _ in range(3):
+        waiting = [asyncio.ensure_future(turns.wait("a")) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert len(turns) == 2
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+        assert len(turns) == 0
+    turns.give_back("a")
+    assert turns.free("a")
 
 
 async def test_one_callers_silent_calls_leave_room_for_others(jobs: Jobs) -> None:
@@ -290,6 +306,31 @@ async def test_who_waits_too_long_for_a_turn_is_told(jobs: Jobs) -> None:
         assert (answer.reason, answer.message[:8]) == ("LIMIT_EXCEEDED", "too many")
         jobs.go_on.set()
         assert isinstance(await slow, bytes)
+
+
+class Counting(Patience):
+    """Counts how often somebody begins to wait."""
+
+    begun = 0
+
+    def add(self, scope: asyncio.Timeout, now: float) -> None:
+        self.begun += 1
+        super().add(scope, now)
+
+
+async def test_waiting_for_a_turn_takes_nothing_off_the_time_for_the_message(jobs: Jobs) -> None:
+    async with hosted({"JobService": jobs}, limits=Limits(at_once=1)) as server:
+        patience = server.host._pipeline.first_message = Counting(5.0)
+        bearer = await server.bearer(Role.USER)
+        jobs.go_on.clear()
+        slow = asyncio.ensure_future(server.unary(RETRIEVE, asking(1), bearer))
+        await eventually(lambda: _true(len(jobs.asked) == 1))
+        queued = asyncio.ensure_future(server.unary(RETRIEVE, asking(1), bearer))
+        await eventually(lambda: _true(len(server.host._pipeline.turns) == 1))
+        assert patience.begun == 2
+        jobs.go_on.set()
+        assert all(isinstance(answer, bytes) for answer in await asyncio.gather(slow, queued))
+        assert patience.begun == 3
 
 
 async def _true(value: bool) -> bool:

@@ -266,3 +266,28 @@ async def test_more_streams_than_the_limit_are_refused(workers: Workers) -> None
         ended = await end_of(server.stream(CONNECT, await server.bearer(Role.WORKER)))
         assert (ended.code, ended.reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
         first.cancel()
+
+
+class Tidying:
+    """Takes its time to let go of a stream."""
+
+    def __init__(self) -> None:
+        self.tidying = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def connect(self, messages: Messages[worker_service_pb2.ConnectRequest], call: StreamCall) -> None:
+        try:
+            await anext(aiter(messages))
+        finally:
+            self.tidying.set()
+            await self.go_on.wait()
+
+
+async def test_a_stream_that_is_being_ended_already_holds_up_no_drain() -> None:
+    service = Tidying()
+    async with hosted({"WorkerService": service}, limits=Limits(first_message_s=0.05)) as server:
+        call = server.stream(CONNECT, await server.bearer(Role.WORKER))
+        await service.tidying.wait()
+        server.host.drain()
+        service.go_on.set()
+        assert (await end_of(call)).reason == "DRAINING"

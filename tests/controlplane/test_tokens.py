@@ -207,7 +207,8 @@ async def test_revoking_is_at_once_and_for_ever() -> None:
     assert not await tokens.revoke("nobody")
 
 
-async def test_a_token_revoked_while_it_is_looked_up_stays_out_of_the_cache() -> None:
+async def test_a_token_revoked_while_it_is_looked_up_is_refused() -> None:
+    """Else what it opens would live on: at the time of the revocation it was not known whose it is."""
     store = CountingStore()
     tokens = Tokens(store, FakeClock(), Uuid7Ids())
     row, secret = await tokens.create(role=Role.USER, subject="a")
@@ -216,7 +217,8 @@ async def test_a_token_revoked_while_it_is_looked_up_stays_out_of_the_cache() ->
     await store.paused.wait()
     await tokens.revoke(row.id)
     store.pause.set()
-    await looking
+    with pytest.raises(Refused, match="revoked"):
+        await looking
     assert tokens.known(secret) is None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +18,7 @@ from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
 from tenure.domain.job import Job
 from tenure.store.open import open_store
-from tenure.store.store import Store
+from tenure.store.store import JobPage, JobView, Store
 from tenure.v1 import job_pb2, job_service_pb2
 from tests.fakes import FakeClock, SequenceIds
 
@@ -137,6 +138,73 @@ async def test_no_part_of_a_snapshot_can_be_gone_on_from(bench: Bench) -> None:
     responses = await take(bench.watches.watch(Request(), ALICE), 4)
     assert kinds(responses) == ["snapshot"] * 3 + ["progress_mark"]
     assert [bool(response.resume_token) for response in responses] == [False, False, False, True]
+
+
+class Meanwhile:
+    """A store where something happens after a snapshot was begun and before it is read."""
+
+    def __init__(self, store: Store, happens: Callable[[], Awaitable[object]]) -> None:
+        self._store = store
+        self._happens = happens
+
+    async def browse(self, *asked: Any, **more: Any) -> JobPage:
+        await self._happens()
+        return await self._store.browse(*asked, **more)
+
+    async def view_jobs(self, ids: Sequence[str]) -> dict[str, JobView]:
+        await self._happens()
+        return await self._store.view_jobs(ids)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def meanwhile(bench: Bench, happens: Callable[[], Awaitable[object]]) -> Watches:
+    return Watches(cast(Store, Meanwhile(bench.store, happens)), bench.resume, 60.0)
+
+
+async def test_what_a_snapshot_shows_is_not_repeated_after_a_reconnect(bench: Bench) -> None:
+    job_id = await bench.job()
+    watches = meanwhile(bench, lambda: bench.do(job_id, c.Assign(lease_id="lease", worker_id="worker")))
+    shown, mark = await take(watches.watch(Request(ids=[job_id]), ALICE), 2)
+    assert (shown.snapshot.version, mark.progress_mark.position) == (2, bench.store.head().position)
+    again = bench.watches.watch(Request(ids=[job_id], resume_token=mark.resume_token), ALICE)
+    await bench.do(job_id, c.Start(lease_id="lease"))
+    (first,) = await take(again, 1)
+    assert first.event.event.stream_version == 3
+    watches.close()
+
+
+async def test_what_came_while_a_snapshot_was_read_is_told_before_there_is_a_token(bench: Bench) -> None:
+    live = await bench.job()
+    born: list[str] = []
+
+    async def happens() -> None:
+        if not born:
+            born.append(await bench.job())
+
+    shown, other, mark = await take((watches := meanwhile(bench, happens)).watch(Request(), ALICE), 3)
+    assert {shown.snapshot.id, other.snapshot.id} == {live, *born}
+    assert mark.progress_mark.position == bench.store.head().position
+    late = watches.watch(Request(), ALICE)
+    await take(late, 2)
+    await bench.do(live, c.Assign(lease_id="lease", worker_id="worker"))
+    event, mark = await take(late, 2)
+    assert (event.event.job_id, event.event.event.stream_version, event.resume_token) == (live, 2, "")
+    assert mark.progress_mark.position == bench.store.head().position
+    watches.close()
+
+
+async def test_a_job_that_ended_before_a_snapshot_was_read_is_no_part_of_the_watch(bench: Bench) -> None:
+    ended, live = await bench.job(), await bench.job()
+    watches = meanwhile(bench, lambda: bench.do(ended, c.Terminate()))
+    stream = watches.watch(Request(), ALICE)
+    assert kinds(responses := await take(stream, 2)) == ["snapshot", "progress_mark"]
+    assert responses[0].snapshot.id == live
+    await bench.do(live, c.Terminate())
+    (first,) = await take(stream, 1)
+    assert first.event.job_id == live
+    watches.close()
 
 
 async def test_marks_come_when_nothing_happens(bench: Bench) -> None:

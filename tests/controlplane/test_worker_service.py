@@ -245,6 +245,18 @@ async def test_a_correction_of_the_clock_is_noticed_at_once() -> None:
         [job_id] = await plane.create(time_allocation_us=500_000_000, basis=e.Basis.CREATED)
         await plane.clock.advance(100)
         plane.clock._wall_us += 450_000_000
-        plane.service.clock_corrected()
+        await plane.service.clock_corrected()
         await plane.settle()
         assert (await plane.job(job_id)).outcome is e.Outcome.EXPIRED
+
+
+async def test_what_a_correction_brings_within_reach_is_read_from_the_store_at_once() -> None:
+    """The machine was suspended for longer than the timers had looked ahead."""
+    async with Plane() as plane:
+        [job_id] = await plane.create(time_allocation_us=7_200_000_000, basis=e.Basis.CREATED)
+        await plane.clock.advance(100)
+        plane.clock._wall_us += 7_200_000_000
+        await plane.service.clock_corrected()
+        await plane.settle()
+        job = await plane.job(job_id)
+        assert (job.outcome, job.ended_us) == (e.Outcome.EXPIRED, job.origin.created_us + 7_200_000_000)

@@ -31,9 +31,9 @@ from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_ancho
 from tenure.store.offline import head_of_directory, verify_directory
 from tenure.store.sqlite_schema import NAME, connect_reader, connect_writer, rows
 from tenure.store.store import StoreError
-from tenure.v1 import event_service_pb2
-from tests.acceptance.callers import Caller, refusal
-from tests.acceptance.mixed_load import MixedLoad
+from tenure.v1 import event_service_pb2, job_service_pb2
+from tests.acceptance.callers import Caller, Refusal, refusal
+from tests.acceptance.mixed_load import MixedLoad, specification
 from tests.acceptance.waiting import eventually
 from tests.controlplane.harness import running_server
 from tests.faults.disk_content import BESIDE, LOG, PROJECTIONS, Content, content_of
@@ -311,6 +311,7 @@ async def test_who_has_seen_a_lost_tail_is_told(tmp_path: Path, first_files: Fil
             caller = Caller(server.address, server.admin_secret)
             request = event_service_pb2.ReadEventsRequest()
             seen = [each async for each in caller.log.ReadEvents(request, metadata=caller.metadata, timeout=20)]
+            token, end = seen[-1].resume_token, await caller.position()
             await caller.close()
         old_copy(scene, random.Random(0))
         shutil.copy(files.older / "anchor.json", scene.directory)
@@ -318,11 +319,24 @@ async def test_who_has_seen_a_lost_tail_is_told(tmp_path: Path, first_files: Fil
         assert older is not None
         async with running_server(f"sqlite://{scene.directory}") as server:
             caller = Caller(server.address, server.admin_secret)
-            request = event_service_pb2.ReadEventsRequest(resume_token=seen[-1].resume_token)
-            call = caller.log.ReadEvents(request, metadata=caller.metadata, timeout=20)
-            told = await refusal(call.read())
-            assert (told.code, told.reason) == ("DATA_LOSS", "LOG_REGRESSED")
+            for told in await _going_on(caller, token):
+                assert (told.code, told.reason) == ("DATA_LOSS", "LOG_REGRESSED")
+            # Nor does it help that others have come in the place of what is gone, and more of them.
+            while await caller.position() <= end:
+                await caller.create_many([specification()] * 1000)
+            for told in await _going_on(caller, token):
+                assert (told.code, told.reason) == ("DATA_LOSS", "LOG_REGRESSED")
             await caller.close()
     with _copied(files, tmp_path / "again") as scene:
         old_copy(scene, random.Random(0))
         assert "acknowledged events are gone" in await _start(scene.directory)
+
+
+async def _going_on(caller: Caller, token: str) -> list[Refusal]:
+    """How somebody who goes on from there is refused, by the log and by the watch."""
+    events = event_service_pb2.ReadEventsRequest(resume_token=token)
+    jobs = job_service_pb2.WatchJobsRequest(resume_token=token)
+    return [
+        await refusal(caller.log.ReadEvents(events, metadata=caller.metadata, timeout=20).read()),
+        await refusal(caller.jobs.WatchJobs(jobs, metadata=caller.metadata, timeout=20).read()),
+    ]

@@ -10,7 +10,7 @@ import contextlib
 import random
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from tests.servers.seaweedfs import SeaweedFS
 pytestmark = [pytest.mark.processes, pytest.mark.prove, pytest.mark.timeout(3600)]
 
 CUTS = size(short=2, full=15)
+KINDS = (Cut.TO_SERVER, Cut.FROM_SERVER, Cut.BOTH)
 WORKERS = 3
 BUCKET = "faults"
 WITHIN_S = 60.0
@@ -63,8 +64,9 @@ class Uploader:
 
 @dataclass
 class Told:
-    """What came of the cuts."""
+    """What came of the cuts; `late` are uploads under a lease that was over."""
 
+    late: int = 0
     margins_s: list[float] = field(default_factory=list)
     uploads: int = 0
     violations: list[str] = field(default_factory=list)
@@ -74,15 +76,15 @@ async def test_cut_off_uploads(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
     needs_linux_root()
     needs("ip", "nft")
     began = time.monotonic()
-    told, generator = Told(), random.Random(first_seed())
     seaweedfs.create_bucket(BUCKET)
-    with warm() as family, network(WORKERS) as net:
-        async with _workers(tmp_path, family, net, seaweedfs) as (caller, uploaders):
-            await caller.create(_job())
-            for _ in range(CUTS):
-                await _cut(caller, uploaders, net, generator, told)
-            told.violations += wrong_with(await caller.events())
-            told.uploads = sum(len(one.writes()) for one in uploaders.values())
+    with warm() as family:
+        with network(WORKERS) as net:
+            told = await _run(tmp_path / "proof", family, net, seaweedfs, cuts=CUTS)
+        with network(WORKERS) as net:
+            # Cut off both ways: a worker that can still be told that its lease is over stops without any fence.
+            control = await _run(
+                tmp_path / "control", family, net, seaweedfs, cuts=1, kinds=(Cut.BOTH,), plants=("no_fence",)
+            )
     settle(
         Proof(
             name="cut-off-uploads",
@@ -93,14 +95,37 @@ async def test_cut_off_uploads(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
             acknowledged=told.uploads,
             violations=told.violations,
             figures={"last upload before the lease's end, least / median / p99 / most (s)": quantiles(told.margins_s)},
+            control=f"without the fence {control.late} uploads ended after the lease of one attempt",
+            bites=control.late > 0,
             seconds=round(time.monotonic() - began, 1),
         )
     )
 
 
+async def _run(
+    directory: Path,
+    family: Warm,
+    net: Network,
+    store: SeaweedFS,
+    *,
+    cuts: int,
+    kinds: Sequence[Cut] = KINDS,
+    plants: Sequence[str] = (),
+) -> Told:
+    """One job that uploads all the time, and so many cuts."""
+    told, generator = Told(), random.Random(first_seed())
+    async with _workers(directory, family, net, store, plants) as (caller, uploaders):
+        await caller.create(_job(f"{directory.name}/"))
+        for _ in range(cuts):
+            await _cut(caller, uploaders, net, generator.choice(kinds), told)
+        told.violations += wrong_with(await caller.events())
+        told.uploads = sum(len(one.writes()) for one in uploaders.values())
+    return told
+
+
 @contextlib.asynccontextmanager
 async def _workers(
-    directory: Path, family: Warm, net: Network, store: SeaweedFS
+    directory: Path, family: Warm, net: Network, store: SeaweedFS, plants: Sequence[str]
 ) -> AsyncIterator[tuple[Caller, dict[str, Uploader]]]:
     """A server, and workers in namespaces of their own, each with its own way to the store."""
     server = FarServer(directory / "server", net, more=patient(directory))
@@ -118,7 +143,7 @@ async def _workers(
                 env=store.environment() | {"AWS_ENDPOINT_URL_S3": faulty.endpoint_url},
                 server_address=f"{net.server_ip_for(name)}:{server.port}",
             )
-            process.launch = family.launching(namespace=name)
+            process.launch = family.launching(namespace=name, plants=plants)
             stack.callback(process.close)
             process.start()
             uploaders[name] = Uploader(process, faulty)
@@ -132,9 +157,7 @@ async def _workers(
             await caller.close()
 
 
-async def _cut(
-    caller: Caller, uploaders: dict[str, Uploader], net: Network, generator: random.Random, told: Told
-) -> None:
+async def _cut(caller: Caller, uploaders: dict[str, Uploader], net: Network, cut: Cut, told: Told) -> None:
     """Cut off whoever has the job, until somebody else uploads; mend, and look when it uploaded last."""
     ((job_id, lease),) = (await until_running(caller, 1)).items()
     old, seen = uploaders[lease.worker_id], len(uploaders[lease.worker_id].writes())
@@ -143,7 +166,7 @@ async def _cut(
         return len(old.writes()) > seen + 2
 
     await eventually(uploading, "uploads of the job", within_s=WITHIN_S)
-    heard, cut = len(old.process.output()), generator.choice([Cut.TO_SERVER, Cut.FROM_SERVER, Cut.BOTH])
+    heard = len(old.process.output())
     net.cut(lease.worker_id, cut)
 
     async def elsewhere() -> bool:
@@ -158,12 +181,13 @@ async def _cut(
         told.violations.append(f"{cut.value}: nobody noticed")
         return
     late = [one for one in old.writes() if one[1] > lost_s]
+    told.late += len(late)
     told.violations += [f"{cut.value}: an upload ended {ended - lost_s:.2f} s after its lease" for _, ended in late]
     told.margins_s.append(lost_s - max(ended for _, ended in old.writes()))
 
 
-def _job() -> job_pb2.JobSpecification:
-    rule = job_pb2.SyncRule(bucket=BUCKET, prefix="state/", local_path="state", max_wait=duration(0.2))
+def _job(prefix: str) -> job_pb2.JobSpecification:
+    rule = job_pb2.SyncRule(bucket=BUCKET, prefix=prefix, local_path="state", max_wait=duration(0.2))
     return job_pb2.JobSpecification(
         command=sys.executable,
         arguments=["-c", WRITER],

@@ -127,7 +127,10 @@ ROWS: dict[int, str] = {
 # Rows, or the parts of them, that are tried elsewhere.
 ELSEWHERE: dict[int, tuple[str, ...]] = {
     6: ("tests/hostile/test_http2.py::test_a_hostile_client_neither_starves_the_others_nor_fills_the_memory",),
-    15: ("tests/store/contract.py::test_a_cancelled_caller_does_not_stop_its_commit",),
+    15: (
+        "tests/store/contract.py::test_a_cancelled_caller_does_not_stop_its_commit",
+        "tests/faults/test_lost_replies.py::test_lost_replies",
+    ),
     16: ("tests/controlplane/test_handler.py::test_a_cancelled_caller_leaves_a_whole_change",),
     17: ("tests/hostile/test_http2.py::test_a_hostile_client_neither_starves_the_others_nor_fills_the_memory",),
     18: (
@@ -143,34 +146,47 @@ ELSEWHERE: dict[int, tuple[str, ...]] = {
     50: (
         "tests/controlplane/test_unary.py::test_more_calls_than_the_limit_are_refused_and_places_come_back",
         "tests/controlplane/test_unary.py::test_a_server_that_drains_takes_no_calls",
+        "tests/faults/test_full_disk.py::test_full_disk",
+        "tests/faults/test_read_only.py::test_read_only",
         "tests/store/test_sqlite_writer.py::test_a_full_disk_stops_writing_and_not_reading",
         "tests/store/test_sqlite_writer.py::test_a_disk_that_can_only_be_read_stops_writing",
         "tests/controlplane/test_unary.py::test_errors_have_their_codes",
     ),
     51: (
         "tests/store/test_sqlite_writer.py::test_a_flush_that_fails_is_never_acknowledged",
+        "tests/faults/test_failed_sync.py::test_failed_sync",
         "tests/controlplane/test_unary.py::test_errors_have_their_codes",
     ),
     53: ("tests/controlplane/test_sessions.py::test_after_ok_to_terminate_nothing_begins",),
     55: ("tests/controlplane/test_handler.py::test_a_lost_race_is_decided_again",),
-    56: ("tests/controlplane/test_resume.py::test_a_log_that_has_lost_its_tail_is_noticed",),
+    56: (
+        "tests/controlplane/test_resume.py::test_a_log_that_has_lost_its_tail_is_noticed",
+        "tests/faults/test_corruption.py::test_who_has_seen_a_lost_tail_is_told",
+    ),
     59: ("tests/controlplane/test_streams.py::test_a_peer_that_does_not_read_is_given_up",),
     60: ("tests/controlplane/test_streams.py::test_more_streams_than_the_limit_are_refused",),
     75: (
         "tests/controlplane/test_sessions.py::test_the_end_of_a_stream_says_nothing_of_its_jobs",
         "tests/controlplane/test_timers.py::test_a_worker_that_vanishes_is_lost_to_the_microsecond",
     ),
-    77: ("tests/controlplane/test_timers.py::test_a_job_that_takes_down_its_workers_is_ended_after_five",),
+    77: (
+        "tests/controlplane/test_timers.py::test_a_job_that_takes_down_its_workers_is_ended_after_five",
+        "tests/faults/test_poison.py::test_poison",
+    ),
     78: ("tests/agent/sync/test_folders.py::test_other_paths_are_refused",),
     80: (
         "tests/agent/sync/test_keys.py::test_hostile_keys_are_refused",
         "tests/agent/sync/test_keys.py::test_a_file_cannot_be_a_folder_too",
         "tests/agent/sync/test_download.py::test_a_hostile_key_starts_nothing",
+        "tests/hostile/test_agent_sync.py::test_a_hostile_key_is_no_path",
+        "tests/hostile/test_agent_sync.py::test_keys_that_only_look_hostile_are_files",
     ),
     81: (
         "tests/agent/sync/test_beneath.py::test_only_regular_files_are_seen",
         "tests/agent/sync/test_beneath.py::test_a_folder_swapped_for_a_symlink_again_and_again",
         "tests/agent/sync/test_watch.py::test_links_and_pipes_are_passed_over",
+        "tests/hostile/test_agent_sync.py::test_folders_swapped_for_symlinks_lead_nowhere",
+        "tests/hostile/test_agent_jobs.py::test_hostile_jobs_harm_nobody_else",
     ),
     82: (
         "tests/agent/sync/test_download.py::test_an_object_that_is_replaced_meanwhile_is_loaded_anew",

@@ -39,6 +39,8 @@ GOOD_CLIENTS = 10
 # exists up to four times on its way out) or 64 messages of 4 MiB on their way in; a connection has up to 40 MB of
 # frames that gRPC has read and not yet looked at.
 MOST_GROWTH = 512 * MEGABYTE
+# How long a good call may take at most, repeats included.
+MOST_LATENCY_S = 30.0
 # Turned away for now: what clients repeat, with the same request id.
 LATER = {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 MOST_TRIES_S = 30.0
@@ -102,6 +104,8 @@ class Seen:
         grown = self.rss_peak - self.rss_before
         if grown > MOST_GROWTH:
             found.append(f"{self.attack.title}: grew by {grown >> 20} MB, not at most {MOST_GROWTH >> 20} MB")
+        if (slowest := max(self.during_s, default=0.0)) > MOST_LATENCY_S:
+            found.append(f"{self.attack.title}: a good call took {slowest:.1f} s, not at most {MOST_LATENCY_S:.0f} s")
         if not self.serves:
             found.append(f"{self.attack.title}: the server does not serve afterwards")
         return found
@@ -110,7 +114,8 @@ class Seen:
         """Everything in one line, for the report."""
         before, during = self.before_s, self.during_s
         return (
-            f"p50/p99 before {_ms(before, 50)}/{_ms(before, 99)} ms, during {_ms(during, 50)}/{_ms(during, 99)} ms "
+            f"p50/p99 before {_ms(before, 50)}/{_ms(before, 99)} ms, during {_ms(during, 50)}/{_ms(during, 99)} ms, "
+            f"at most {max(during, default=0.0) * 1000:.1f} ms "
             f"({len(during)} good calls, {self.repeated} repeated); RSS before/peak/after "
             f"{self.rss_before >> 20}/{self.rss_peak >> 20}/{self.rss_after >> 20} MB; "
             f"files {self.files_before}/{self.files_peak}/{self.files_after}; sent {self.answers.get('sent', 0)}, "

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -196,12 +197,32 @@ async def full_disk(scene: Scene, kind: Kind) -> list[str]:
     return [f"{kind.name}: {one}" for one in found]
 
 
+async def naive_agent_is_noticed(directory: Path) -> bool:
+    """Whether it is seen what stays behind of a job whose agent ends no more than the group of its command."""
+    (hostile,) = [job for job in agent_jobs.processes() if job.name == "forks-away"]
+    marks = directory / "marks-control"
+    marks.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", agent_jobs.PRELUDE + hostile.program, str(marks), "0"),
+        env={"TENURE_JOB_DIR": str(marks)},
+        start_new_session=True,
+    )
+    await process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    left = processes_of(marks)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return bool(left)
+
+
 async def test_hostile_jobs_harm_nobody_else(seaweedfs: SeaweedFS) -> None:
     began = time.monotonic()
     violations: list[str] = []
     found_kinds = kinds()
     cases = 0
     async with scene(seaweedfs) as opened:
+        bites = await naive_agent_is_noticed(opened.directory)
         outside = make_outside(opened.directory, found_kinds[-1])
         before = snapshot(outside)
         async with asyncio.TaskGroup() as group:
@@ -242,6 +263,8 @@ async def test_hostile_jobs_harm_nobody_else(seaweedfs: SeaweedFS) -> None:
                     job.amount for job in agent_folders.hostile_jobs() if job.name == "prints-without-end"
                 ),
             },
+            control="where only the group of a command is killed, a process that forked away is found",
+            bites=bites,
             seconds=round(time.monotonic() - began, 1),
         )
     )

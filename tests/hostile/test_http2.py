@@ -22,7 +22,7 @@ from tests.acceptance.processes import ServerProcess
 from tests.acceptance.waiting import eventually
 from tests.hostile import h2_frames as h2
 from tests.hostile.h2_attacker import Attacker, Connection, Plan
-from tests.hostile.h2_scene import Attack, Scene, Seen
+from tests.hostile.h2_scene import MEGABYTE, MOST_GROWTH, MOST_LATENCY_S, Attack, Scene, Seen
 from tests.proof.record import Proof, settle
 from tests.proof.sizes import FULL, size
 
@@ -137,7 +137,8 @@ async def test_a_hostile_client_neither_starves_the_others_nor_fills_the_memory(
         Proof(
             name="http2-attacks",
             promise="A client that breaks the rules of HTTP/2, or keeps them all and never reads, fails no call of ten "
-            "good clients beside it and does not make the server grow without bound; it serves on afterwards.",
+            f"good clients beside it, each of which is answered within {MOST_LATENCY_S:.0f} s, and does not make the "
+            f"server grow by more than {MOST_GROWTH // MEGABYTE} MB; it serves on afterwards.",
             fault="Raw frames on loopback, one attack after the other, each by a process of its own.",
             runs=len(found),
             faults=sum(seen.answers.get("sent", seen.attack.connections) for seen in found),

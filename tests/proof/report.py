@@ -3,7 +3,7 @@
     python -m tests.proof.report build/proof
 
 Everything between the two marks of the document is replaced; the rest is written by people. A proof that was not run
-this time keeps no old figures: what the folder does not hold is not in the report.
+this time keeps no old figures: what the folder does not hold is named as missing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.proof.record import ROOT, RULE_OF_THREE
+from tests.proof.breaking import proofs_in
+from tests.proof.record import ROOT, bound_of
 
 DOCUMENT = ROOT / "docs" / "proof.md"
 BEGIN = "<!-- results: written by make prove -->"
 END = "<!-- end of results -->"
+# Where proofs are, as `make prove` runs them.
+PLACES = ("faults", "hostile", "simulation")
 
 Record = Mapping[str, Any]
 
@@ -30,12 +33,18 @@ def read(folder: Path) -> list[Record]:
 
 
 def render(records: list[Record]) -> str:
-    """The part of the document that is made: a table of all, then each with its figures."""
+    """The part of the document that is made: what was run and what was not, a table, then each with its figures."""
     if not records:
         raise ValueError("there is no record of any proof")
     parts = [_summary(records), _table(records)]
     parts += [_details(record) for record in records]
     return "\n\n".join(parts)
+
+
+def all_proofs() -> set[str]:
+    """The names of all proofs there are."""
+    files = [path for place in PLACES for path in (ROOT / "tests" / place).rglob("*.py")]
+    return {name for path in files for name in proofs_in(path.read_text(encoding="utf-8"))}
 
 
 def replace(document: str, made: str) -> str:
@@ -63,6 +72,8 @@ def _summary(records: list[Record]) -> str:
         f"Linux {platform.release()}, Python {platform.python_version()}."
     )
     told += f" **Did not hold: {', '.join(wrong)}.**" if wrong else " No violation; every control was noticed."
+    if missing := sorted(all_proofs() - {record["name"] for record in records}):
+        told += f" **Not run: {', '.join(missing)}.**"
     if short:
         told += f" In their short form only: {', '.join(short)}."
     return told
@@ -73,7 +84,7 @@ def _table(records: list[Record]) -> str:
     rows.append("| --- | ---: | ---: | ---: | ---: | --- | --- | ---: |")
     for record in records:
         violations = len(record["violations"])
-        bound = "–" if violations or not record["runs"] else f"< {RULE_OF_THREE / record['runs']:.2g}"
+        bound = bound_of(record["runs"], violations)
         control = {None: "–", True: "bites", False: "**does not bite**"}[record["bites"]]
         rows.append(
             f"| {record['name']} | {record['runs']:,} | {record['faults']:,} | {record['acknowledged']:,} "

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.proof.record import Proof
-from tests.proof.report import BEGIN, END, render, replace
+from tests.proof.report import BEGIN, END, all_proofs, render, replace
 
 
 def _record(**changed: Any) -> dict[str, Any]:
@@ -43,6 +43,14 @@ def test_what_did_not_hold_is_said_first(changed: dict[str, Any]) -> None:
 
 def test_short_forms_are_named() -> None:
     assert "In their short form only: kill-server." in render([_record(full=False)])
+
+
+def test_what_was_not_run_is_named() -> None:
+    known = all_proofs()
+    assert {"kill-server", "power-loss", "http2-attacks", "simulation", "planted-bugs"} <= known
+    missing = ", ".join(sorted(known - {"power-loss"}))
+    assert f"**Not run: {missing}.**" in render([_record(name="power-loss")])
+    assert "Not run" not in render([_record(name=name) for name in known])
 
 
 def test_only_what_is_between_the_marks_is_replaced() -> None:

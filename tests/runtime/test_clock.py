@@ -76,6 +76,20 @@ def test_the_time_that_the_machine_was_suspended_is_taken_over_at_once() -> None
     assert clock.wall_us() == 1_700_007_200_000_000
 
 
+def test_catching_up_takes_over_nothing_but_what_the_machine_was_suspended_for() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    machine.wall_ns += 9_000_000_000
+    machine.suspended_ns += 5_000_000_000
+    assert clock.catch_up() == 5_000_000_000
+    assert clock.wall_us() == 1_700_000_005_000_000
+    machine.suspended_ns -= 300  # two clocks that are read one after the other
+    assert clock.catch_up() == 0
+    machine.suspended_ns += 200
+    assert clock.catch_up() == 0
+    assert clock.wall_us() == 1_700_000_005_000_000
+
+
 def test_a_year_beyond_all_reckoning_changes_nothing() -> None:
     machine = Machine()
     clock = machine.clock()

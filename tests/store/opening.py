@@ -1,8 +1,9 @@
-"""A SQLite store for tests: opened, and closed again whatever happens."""
+"""A SQLite store for tests: opened, waited for, and closed again whatever happens."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,3 +32,11 @@ async def opened(
         await store.close()
     if fatal is None and told:
         raise told[0]
+
+
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for what another thread does."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import apsw
 import pytest
 
 from tenure.domain import events as e
-from tenure.store import sqlite_open
+from tenure.store import offline, sqlite_open
 from tenure.store.damage import words
 from tenure.store.decoding import DecodeError
 from tenure.store.export import export_events
 from tenure.store.import_log import import_log
-from tenure.store.offline import verify_directory
+from tenure.store.offline import rebuild_directory, verify_directory
 from tenure.store.sqlite_reads import readable
 from tenure.store.sqlite_schema import NAME, BadDatabase
 from tenure.store.store import JobFilter, JobOrder, StoreDamaged, StoreError
@@ -133,6 +134,8 @@ async def test_whoever_does_not_wait_for_a_check_ends_it(log: Path) -> None:
         (apsw.ReadOnlyError("attempt to write"), "the file system is read-only. Mount it for writing"),
         (apsw.IOError("disk I/O error"), "the disk answers with errors"),
         (apsw.BusyError("database is locked"), "held locked by another program"),
+        (apsw.CantOpenError("unable to open database file"), "may this user read and write it, and the folder?"),
+        (apsw.NoMemError("out of memory"), "there is too little memory"),
         (apsw.CorruptError("malformed"), "is damaged: malformed. The server does not start on it"),
         (TypeError("object of type 'NoneType'"), "there are rows in it that no server has written"),
     ],
@@ -168,3 +171,24 @@ def test_words_never_show_what_is_stored() -> None:
     with pytest.raises(StoreDamaged) as damaged:
         readable(lambda _: int("secret"), None)  # type: ignore[arg-type]
     assert "secret" not in str(damaged.value)
+
+
+@pytest.mark.parametrize("name", [NAME, "anchor.json"])
+async def test_a_file_that_cannot_be_opened_is_not_called_damaged(log: Path, name: str) -> None:
+    (log / name).unlink()
+    (log / name).mkdir()
+    for said in (await started(log), verified(log)):
+        assert "cannot be" in said
+        assert "damaged" not in said
+        assert "newest backup" not in said
+
+
+async def test_a_rebuild_without_room_does_not_call_the_log_damaged(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(connection: apsw.Connection) -> Iterator[int]:
+        yield 1
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(offline, "rebuild", full)
+    with pytest.raises(BadDatabase, match="cannot be used: database or disk is full"):
+        list(rebuild_directory(log))
+    assert verified(log) == ""

@@ -8,16 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.store.anchor import read_anchor
 from tenure.store.export import export_events
+from tenure.store.export_tables import export_tables
 from tenure.store.import_log import BadExport, import_log
 from tenure.store.lock import StoreLocked
 from tenure.store.offline import verify_directory
-from tenure.store.sqlite_schema import BadDatabase
+from tenure.store.sqlite_schema import NAME, BadDatabase
 from tenure.store.store import Store
 from tests.store.making import (
     HOUR,
@@ -80,6 +82,16 @@ def exported(path: Path) -> list[str]:
     return out.getvalue().splitlines()
 
 
+def damage(directory: Path, statement: str) -> None:
+    connection = apsw.Connection(str(directory / NAME))
+    try:
+        for name in ("events_stay", "events_last"):
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(statement)
+    finally:
+        connection.close()
+
+
 def imported(lines: list[str], directory: Path) -> tuple[int, int]:
     head = import_log(lines, directory, log_id="fresh", progress=lambda reached, last: None)
     return head.position, head.epoch
@@ -104,6 +116,29 @@ async def test_the_same_events_in_a_new_epoch(data: Path, tmp_path: Path) -> Non
         await add_jobs(store, "more")
     # Again, from what was imported: but for the heading and the new event the lines are the same.
     assert exported(tmp_path / "new")[1:-1] == lines[1:]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET data = CAST(data || 'x' AS BLOB) WHERE position = 300",
+        "UPDATE events SET time_us = time_us + 1 WHERE position = 300",
+        "DELETE FROM events WHERE position = 300",
+        "UPDATE commits SET hash = zeroblob(32) WHERE position = 300",
+    ],
+)
+async def test_what_was_not_committed_is_not_exported(data: Path, tmp_path: Path, statement: str) -> None:
+    good = exported(data)
+    damage(data, statement)
+    out = io.StringIO()
+    with pytest.raises(BadDatabase, match=r"positions 300 to .* are not what was committed"):
+        export_events(data, out, lambda reached, last: None)
+    assert out.getvalue().splitlines() == good[:300]
+    with pytest.raises(BadDatabase, match=r"positions 300 to .* are not what was committed"):
+        export_tables(data, tmp_path / "tables.db", lambda specification: None, lambda reached, last: None)
+    assert not (tmp_path / "tables.db").exists()
+    # All before it makes a log, without the line that says how long it should be.
+    assert imported(good[1:300], tmp_path / "saved") == (299, 1)
 
 
 async def test_lines_are_plain_text(data: Path) -> None:

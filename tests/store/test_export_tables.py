@@ -105,3 +105,14 @@ async def test_a_file_that_is_there_stays(data: Path, tmp_path: Path) -> None:
     with pytest.raises(CannotWrite, match="is there already"):
         export_tables(data, tmp_path / "t.db", lambda data: None, lambda *at: None)
     assert (tmp_path / "t.db").read_text() == "mine"
+
+
+async def test_a_full_disk_is_not_the_stores_fault(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr("tenure.store.export_tables._insert", full)
+    target = tmp_path / "full.db"
+    with pytest.raises(CannotWrite, match=r"full\.db cannot be written: the disk is full"):
+        export_tables(data, target, lambda _: None, lambda *_: None)
+    assert not target.exists()

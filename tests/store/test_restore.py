@@ -74,6 +74,32 @@ async def test_what_was_there_is_kept(data: Path, backup: Path) -> None:
     assert put_back(backup, data).kept == data / "replaced-2"
 
 
+async def test_what_is_kept_is_on_disk(data: Path, backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[int] = set()
+    really = os.fsync
+
+    def fsync(file: int) -> None:
+        synced.add(os.fstat(file).st_ino)
+        really(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    kept = put_back(backup, data).kept
+    assert kept is not None
+    for path in (kept, kept / "anchor.json", data, data / "tenure.db", data / "anchor.json"):
+        assert path.stat().st_ino in synced, path
+
+
+async def test_a_full_disk_is_not_the_backups_fault(data: Path, backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    before = content(data)
+    monkeypatch.setattr(restore, "copy_into", full)
+    with pytest.raises(BadDatabase, match=f"the disk of {data} is full. Nothing was changed"):
+        put_back(backup, data)
+    assert content(data) == before
+
+
 async def test_every_restore_is_an_epoch_of_its_own(data: Path, backup: Path) -> None:
     assert [put_back(backup, data).head.epoch for _ in range(3)] == [2, 3, 4]
     (data / "anchor.json").write_text("damaged")

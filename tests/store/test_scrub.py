@@ -16,7 +16,7 @@ from tenure.domain import events as e
 from tenure.store import chain
 from tenure.store.memory import MemoryStore
 from tenure.store.scrub import LONGEST_STREAM, SAMPLE, Scrubbed, read_on, sample_of
-from tenure.store.store import StorageReadOnly, Store
+from tenure.store.store import StorageReadOnly, Store, StoreError
 from tests.acceptance.waiting import eventually
 from tests.store.making import add_jobs, change, life, put, queue_append
 from tests.store.opening import opened
@@ -68,6 +68,11 @@ class ScrubContract:
         other = Scrubbed(position=first.position, hash=b"x" * 32)
         found = await store.scrub(other, 3)
         assert found == other.wrong("positions 4 to 6 are not what was committed")
+
+    async def test_a_closed_store_is_not_read(self, store: Store) -> None:
+        await store.close()
+        with pytest.raises(StoreError, match="the store is closed"):
+            await store.scrub(Scrubbed(), 10)
 
     async def test_a_store_that_is_to_refuse_changes_does_and_goes_on_reading(self, store: Store) -> None:
         await add_jobs(store, "a")
@@ -139,6 +144,30 @@ async def test_a_database_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         assert "after position 0 the database cannot be read" in (await whole_pass(store))[0].problem
 
 
+async def test_an_index_that_has_lost_a_stream_is_said(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await fill(store)
+    _lose_streams(tmp_path)
+    async with opened(tmp_path) as store:
+        assert "job/a: its events cannot be found" in (await whole_pass(store))[0].problem
+
+
+@pytest.mark.parametrize("error", [apsw.BusyError("locked"), apsw.CantOpenError("unable"), apsw.NoMemError("memory")])
+async def test_what_could_not_be_read_just_now_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: apsw.Error
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    async with opened(tmp_path) as store:
+        await fill(store)
+        with monkeypatch.context() as patched:
+            patched.setattr("tenure.store.sqlite_scrub.connect_reader", fail)
+            with pytest.raises(StoreError, match="the log cannot be read just now"):
+                await store.scrub(Scrubbed(), 10)
+        assert (await whole_pass(store))[0].problem == ""
+
+
 async def test_what_was_read_before_is_read_from_the_disk_again(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await add_jobs(store, "a", "b", "marked-for-change")
@@ -190,7 +219,27 @@ def test_a_column_that_cannot_be_is_no_commit() -> None:
     assert found.problem == "positions 1 to 1 are not what was committed"
 
 
+def test_what_is_good_before_the_damage_counts() -> None:
+    links = [(position, 1, position, 7, b"data") for position in (1, 2, 3)]
+    good = chain.advance(chain.START, links[:2])
+    found = read_on(Scrubbed(), [(2, good), (3, b"other")], links)
+    assert found == Scrubbed(position=2, hash=good, problem="positions 3 to 3 are not what was committed")
+
+
 def _damage(connection: apsw.Connection, statement: str) -> None:
     for name in ("events_stay", "events_last"):
         connection.execute(f"DROP TRIGGER {name}")
     connection.execute(statement)
+
+
+def _lose_streams(directory: Path) -> None:
+    """An empty index in the place of the one by which events are found."""
+    connection = apsw.Connection(str(directory / "tenure.db"))
+    connection.execute("CREATE TABLE empty (stream INTEGER NOT NULL, version INTEGER NOT NULL)")
+    connection.execute("CREATE UNIQUE INDEX hollow ON empty (stream, version)")
+    connection.pragma("writable_schema", 1)
+    connection.execute(
+        "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'hollow') "
+        "WHERE name = 'events_by_stream'"
+    )
+    connection.close()

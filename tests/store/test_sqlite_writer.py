@@ -17,19 +17,12 @@ from tenure.store.sqlite import SqliteStore
 from tenure.store.store import CommitOutcomeUnknown, StorageFull, StorageReadOnly
 from tests.fakes import FakeClock
 from tests.store.making import add_jobs, created_event, creation, load, put
-from tests.store.opening import opened
+from tests.store.opening import opened, until
 
 
 async def pragma(store: SqliteStore, name: str, value: int) -> object:
     """Set a pragma of the writing connection, between two commits."""
     return await store._errand(lambda connection: connection.pragma(name, value))
-
-
-async def until(condition: object, seconds: float = 10) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():  # type: ignore[operator]
-        assert asyncio.get_running_loop().time() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.02)
 
 
 def large(job_id: str, size: int) -> bytes:
@@ -254,19 +247,6 @@ async def test_a_full_disk_has_room_where_the_write_ahead_log_was(
             assert [report async for report in store.verify()][-1].ok
     finally:
         disk.unregister()
-
-
-async def test_an_idle_store_has_written_its_anchor_and_writes_no_more(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
-        await add_jobs(store, "a")
-
-        def settled() -> bool:
-            anchor = read_anchor(tmp_path)
-            return anchor is not None and anchor.position == 1 and (tmp_path / "tenure.db-wal").stat().st_size == 0
-
-        await until(settled)
-        await until(lambda: store._writer._wal_pages == 0)
-        await add_jobs(store, "b")
 
 
 async def test_readers_do_not_hold_the_write_ahead_log(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +58,18 @@ def test_large_units_push_out_small_ones() -> None:
     found = kept.read(3, 10, None)
     assert found is not None
     assert [event.position for event in found[0]] == [4, 5]
+
+
+def test_what_was_pushed_out_is_not_held_any_more() -> None:
+    def units() -> int:
+        gc.collect()
+        return sum(type(each) is Unit for each in gc.get_objects())
+
+    before, kept = units(), Tail(0)
+    for number in range(20):
+        kept.add(unit(number, 1), Committed(first=number + 1, last=number + 1), tail.MOST_BYTES // 4)
+    assert kept.start == 16
+    assert units() - before == 4
 
 
 def test_a_unit_without_events_changes_nothing() -> None:

@@ -106,6 +106,10 @@ CASES: dict[str, tuple[str, str]] = {
     "marks were changed": ("UPDATE jobs SET marks = zeroblob(8) WHERE number = 2", "job/b: its row is not what its 2"),
     "an origin was changed": ("UPDATE origins SET created_by = 'me' WHERE number = 3", "job/c: its row is not what"),
     "a queue was changed": ("UPDATE queues SET version = 1", "queue/q: its row is not what its 2 events make of it"),
+    "a queue too many": (
+        "INSERT INTO queues SELECT 'x', 1, version, fold FROM queues",
+        "queues has 2 rows, the log makes 1",
+    ),
     "a queue has no row": ("DELETE FROM queues", "queue/q: its row is not what its 2 events make of it"),
 }
 

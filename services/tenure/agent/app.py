@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -170,7 +171,8 @@ async def _drain_when_stopped(worker: Worker, stop: asyncio.Event) -> None:
 
 
 async def _drain_when_preempted(worker: Worker, file: Path, clock: Clock) -> None:
-    while not file.exists():  # noqa: ASYNC240 - one look at a local file
+    # One that cannot be looked at is not there: unlike its `exists`, this raises nothing.
+    while not os.path.exists(file):  # noqa: ASYNC240 - one look at a local file
         await clock.sleep(PREEMPTION_POLL_S)
     worker.drain("preemption notice")
 

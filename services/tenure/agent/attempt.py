@@ -278,11 +278,12 @@ class Attempt:
     async def _clean(self) -> None:
         if self._place is None:
             return
-        try:
-            await self._place.copying.clean()
-            await self._place.folder.remove()
-        except (OSError, SyncRefused) as error:
-            self._log.warning("not_cleaned", why=str(error))
+        # What stands in the way of one is no reason to leave the other.
+        for clean in (self._place.copying.clean, self._place.folder.remove):
+            try:
+                await clean()
+            except (OSError, SyncRefused) as error:
+                self._log.warning("not_cleaned", why=str(error))
 
     # What the attempt tells.
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from tenure.agent.cgroup import Cgroup, CgroupParent
 
+# How long its end is waited for.
+CLOSE_S = 10.0
+
 
 class Guard:
     """The agent's line to its guardian program, which in the end also removes the agent's cgroups.
@@ -44,11 +47,12 @@ class Guard:
         self._say(f"- {group}\n")
 
     def close(self) -> None:
-        """End the guardian; it kills what is still registered."""
+        """End the guardian; it kills what is still registered, and goes on by itself where that takes long."""
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
-        self._process.wait(timeout=10)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=CLOSE_S)
 
     def _say(self, line: str) -> None:
         # Without its guardian the agent still ends every command itself; only its own sudden death is then not covered.

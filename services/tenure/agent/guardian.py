@@ -41,13 +41,19 @@ def main() -> None:
 
 
 def kill_strays(jobs: str) -> None:
-    """Kill every process of a job below a folder, and what it forks meanwhile, until there is none; within 10 s."""
-    own = os.getpid()
+    """Kill every process of a job below a folder, and what it forks meanwhile, each once; within 10 s.
+
+    One that does not die at once is not waited for: by then an agent may have been started in that folder again, whose
+    commands are none of ours.
+    """
+    known = {os.getpid()}
     mark = b"\0TENURE_JOB_DIR=" + os.fsencode(os.path.join(jobs, ""))
     for _ in range(500):
-        found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if pid != own and _has(pid, mark)]
+        running = set(map(int, filter(str.isdigit, os.listdir("/proc"))))
+        found = {pid for pid in running - known if _has(pid, mark)}
         if not found:
             return
+        known |= found
         for pid in found:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)

@@ -114,7 +114,11 @@ class WorkDir:
             except FileNotFoundError:
                 name = f"worker-{ids.new()}"
                 draft = file.with_name("worker_id.new")
-                draft.write_text(f"{name}\n", encoding="utf-8")
+                with draft.open("w", encoding="utf-8") as kept:
+                    kept.write(f"{name}\n")
+                    kept.flush()
+                    # Or the power fails, and an empty file keeps the worker from ever starting again.
+                    os.fsync(kept.fileno())
                 draft.replace(file)
         if _WORKER_ID.fullmatch(name) is None:
             source = "--worker-id" if chosen is not None else str(file)

@@ -134,7 +134,8 @@ class Worker:
                     self._cancel_attempts()
                 if self._shipping is not None:
                     self._shipping.stop()
-            self._group = None
+                # From here on the group may end at any moment, and then takes nothing more.
+                self._group = None
             if not connection.done():
                 self._connection.close(self._draining or "done")
                 with contextlib.suppress(TimeoutError):
@@ -269,7 +270,7 @@ class Worker:
             self._ledger.decline(message.lease_id, str(error))
             return
         if self._group is None:
-            # It came while Goodbye was on its way.
+            # It came while the last work ended, or Goodbye was on its way.
             self._ledger.decline(assignment.lease_id, "the worker is leaving")
             return
         if len(self._attempts) >= MOST_OFFERS_A_SLOT * self._identity.slots:

@@ -66,6 +66,7 @@ HINTS = {
     "QUEUE_READ_ONLY": "change it in the server's configuration file",
     "VERSION_CONFLICT": "run the command again",
     "STORAGE_FULL": "the operator has to free disk space on the server; nothing was changed",
+    "STORAGE_READ_ONLY": "try again later; `tenure log state` tells the operator why",
     "LIMIT_EXCEEDED": "ask for less at a time, or try again later",
     "RESUME_TOKEN_TOO_OLD": "start over without the token",
     "LOG_REGRESSED": "the server's log was restored from an older copy: look at your jobs again",
@@ -80,7 +81,8 @@ def refusal(error: TenureError, server: str, *, many: bool = False) -> Problem:
         server: the address that was called, as the user wrote it.
         many: the call had many items, so that which one was bad is news even where the message says the rest.
     """
-    unanswered = error.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    # A store that takes no changes is UNAVAILABLE as well: to be tried again, but that is an answer.
+    unanswered = error.code.name in ("UNAVAILABLE", "DEADLINE_EXCEEDED") and error.reason != "STORAGE_READ_ONLY"
     hints = []
     if unanswered and not error.reason:
         message = f"cannot reach {server}: {_transport(error)}"

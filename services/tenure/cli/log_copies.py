@@ -64,7 +64,8 @@ def export_command(
     if backup is None and store is None:
         raise Problem("give the --store of a stopped server, or a --backup")
     source = backup if backup is not None else data_directory(store or "")
-    with refusals(), bar("exporting") as progress:
+    instead = "`tenure log backup FILE` copies what a running server has; export that with --backup FILE"
+    with refusals(where_locked=instead), bar("exporting") as progress:
         if str(file) != "-":
             head = _export(source, file, sqlite, progress)
         elif sqlite:

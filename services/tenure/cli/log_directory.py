@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tenure.cli.failures import EXIT_REFUSED, Problem
 from tenure.store.codec import DecodeError
+from tenure.store.lock import StoreLocked
 from tenure.store.open import BadAddress, directory_of
 from tenure.store.store import StoreError
 
@@ -35,10 +36,12 @@ def data_directory(store: str) -> Path:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """What the store refuses or cannot do, as a problem to print."""
+def refusals(*, where_locked: str = "") -> Iterator[None]:
+    """What the store refuses or cannot do, as a problem to print; `where_locked`: what to do while a server has it."""
     try:
         yield
+    except StoreLocked as error:
+        raise Problem(str(error), hints=[where_locked] if where_locked else [], exit_code=EXIT_REFUSED) from error
     except (StoreError, DecodeError) as error:
         raise Problem(str(error), exit_code=EXIT_REFUSED) from error
     except OSError as error:

@@ -18,6 +18,8 @@ from tenure.cli.session import Output, Session
 from tenure.cli.text import clean
 from tenure.v1 import job_pb2, job_service_pb2
 
+NO_ATTEMPT = "no attempt has begun, so there is no output"
+
 
 def logs(
     session: Session,
@@ -45,6 +47,8 @@ def logs(
             )
             with closing(pieces):
                 shown = printer.show(pieces)
+            if not follow and not from_offset:
+                printer.tell_of_nothing(shown)
             if not follow or only or not shown or _over(session, job_id):
                 return
             wanted, from_offset = shown + 1, 0
@@ -63,6 +67,7 @@ class _Printer:
         self._session = session
         self._next = from_offset
         self._attempt = 0
+        self._silent = True
         self._begin = codecs.getincrementaldecoder("utf-8")
         self._decoder = self._begin("replace")
 
@@ -74,12 +79,19 @@ class _Printer:
             if self._attempt not in (0, number):
                 self._next = 0
             self._attempt = number
+            self._silent = self._silent and not piece.data
             if self._session.output is not Output.TABLE:
                 self._session.write(as_line(as_dict(piece)))
             else:
                 self._print(piece)
             self._session.flush()
         return number
+
+    def tell_of_nothing(self, number: int) -> None:
+        """Say to a person, where nothing at all was printed of that attempt (0: of none), that this is all there is."""
+        if self._silent and self._session.output is Output.TABLE:
+            said = f"attempt {number} has printed nothing that is kept" if number else NO_ATTEMPT
+            sys.stderr.write(f"tenure: {said}\n")
 
     def _print(self, piece: job_service_pb2.FollowLogsResponse) -> None:
         if piece.data and piece.offset > self._next:

@@ -40,9 +40,9 @@ class Cursor(Protocol[RequestT, ResponseT, ItemT]):
 class WatchCursor:
     """The place in a WatchJobs stream.
 
-    A resume token brings no snapshot, so one is of use only once the snapshot is complete, which the first message of
-    another kind says. A connection that breaks off before that starts over: jobs that were shown and have not changed
-    are not shown again, and one that is no longer there has left.
+    A resume token brings no snapshot, so the first one comes once the snapshot is complete and what happened meanwhile
+    was told. A connection that breaks off before that starts over: jobs that were shown and have not changed are not
+    shown again, and one that is no longer there has left.
     """
 
     has_marks = True
@@ -73,14 +73,30 @@ class WatchCursor:
                 self._shown[job.id] = job.version
                 yield response
             return
+        if not self._complete and not response.resume_token:
+            yield from self._meanwhile(response)
+            return
         gone = [] if self._complete else [job_id for job_id in self._shown if job_id not in self._present]
         self._complete = True
         self._shown.clear()
         self._token = response.resume_token or self._token
         for job_id in gone:
-            yield job_service_pb2.WatchJobsResponse(
-                left=job_service_pb2.JobLeft(job_id=job_id), resume_token=response.resume_token
-            )
+            yield _left(job_id, response.resume_token)
+        yield response
+
+    def _meanwhile(self, response: job_service_pb2.WatchJobsResponse) -> Iterator[job_service_pb2.WatchJobsResponse]:
+        """What happened while the snapshot was read: the reader knows it, whatever becomes of this connection."""
+        match response.WhichOneof("message"):
+            case "event":
+                job_id = response.event.job_id
+                if job_id in self._shown and job_id not in self._present:
+                    yield _left(job_id, "")  # it was gone for a while
+                self._present.add(job_id)
+                self._shown[job_id] = response.event.event.stream_version
+            case "left":
+                self._shown.pop(response.left.job_id, None)
+            case _:
+                pass
         yield response
 
     def complete(self) -> bool:
@@ -90,6 +106,10 @@ class WatchCursor:
     def ends(self) -> bool:
         """Never."""
         return False
+
+
+def _left(job_id: str, token: str) -> job_service_pb2.WatchJobsResponse:
+    return job_service_pb2.WatchJobsResponse(left=job_service_pb2.JobLeft(job_id=job_id), resume_token=token)
 
 
 class EventsCursor:

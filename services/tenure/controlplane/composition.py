@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from tenure.controlplane import health, reflection
 from tenure.controlplane.admin_service import AdminService
@@ -46,7 +47,11 @@ from tenure.v1 import (
 
 _DRAIN_SECONDS = 5.0
 _STOP_SECONDS = 2.0
-_CORRECTION_SECONDS = 60.0
+# How often it is looked whether the machine was suspended, and after how many looks the clock is corrected.
+_LOOK_SECONDS = 1.0
+_LOOKS = 60
+# Less than that is no suspended machine, but two clocks that were read one after the other.
+_TREMBLE_NS = 1_000_000
 
 _log = get_logger("server")
 
@@ -122,12 +127,18 @@ class Services:
             self.host.prepare()
 
     async def run(self) -> None:
-        """What goes on beside the calls, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.workers.run())
-            group.create_task(self.webhooks.run())
-            group.create_task(self.scrubbing.run())
-            group.create_task(self._keep_time())
+        """What goes on beside the calls, until cancelled; what was begun then still has the store for a moment."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.workers.run())
+                group.create_task(self.webhooks.run())
+                group.create_task(self.scrubbing.run())
+                group.create_task(self._keep_time())
+        except asyncio.CancelledError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self.handler.finish()
+            raise
 
     async def let_go(self, hang_up: Callable[[float], Awaitable[None]]) -> None:
         """Let go of everybody, in order; the store stays open.
@@ -199,11 +210,16 @@ class Services:
             self.host.add(version, service)
 
     async def _keep_time(self) -> None:
+        """Follow the machine's clock: what it was suspended for is taken over soon, what it is ahead by slowly."""
+        clock = self._clock
+        if not isinstance(clock, SystemClock):
+            return
         while True:
-            await self._clock.sleep(_CORRECTION_SECONDS)
-            if not isinstance(self._clock, SystemClock):
-                continue
-            ahead_s = self._clock.correct() // 1_000_000_000
-            self.workers.clock_corrected()
+            for _ in range(_LOOKS):
+                await clock.sleep(_LOOK_SECONDS)
+                if clock.catch_up() > _TREMBLE_NS:
+                    await self.workers.clock_corrected()
+            ahead_s = clock.correct() // 1_000_000_000
+            await self.workers.clock_corrected()
             if ahead_s > 0:
                 _log.warning("clock_set_ahead", by_s=ahead_s, remedy="if it is right now, start the server again")

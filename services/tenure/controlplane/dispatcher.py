@@ -277,7 +277,7 @@ class Dispatcher:
         until_us = min(one.until_us for one in bans)
         if ready.recheck_us != until_us:
             ready.recheck_us = until_us
-            self._timers.after((until_us - now_us) * 1000, lambda: self._recheck(head, ready))
+            self._timers.at(until_us, lambda: self._recheck(head, ready))
 
     def _recheck(self, head: QueueHead, ready: Ready) -> None:
         ready.unfit.clear()

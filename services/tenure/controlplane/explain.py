@@ -130,13 +130,15 @@ def sentence(around: Circumstances) -> str:
             why = f" ({job.reason})" if job.reason else ""
             return f"It does not wait: it ended at {_at(job.ended_us)} as {job.outcome.name}{why}."
         case Phase.STOPPING:
-            return f"It does not wait: it is being cancelled, and {attempt} has until {_at(job.stop_until_us)}."
+            until = _at(job.stop_until_us)
+            return f"It does not wait: it is being cancelled, and {attempt} has until {until}.{_away(around)}"
         case Phase.RUNNING:
             assert job.lease is not None
-            return f"It does not wait: {attempt} has been running since {_at(job.lease.started_us)}."
+            return f"It does not wait: {attempt} has been running since {_at(job.lease.started_us)}.{_away(around)}"
         case Phase.ASSIGNED:
             assert job.lease is not None
-            return f"It has a worker: {attempt}, since {_at(job.lease.assigned_us)}; {_assigned(job.lease, around)}."
+            since, told = _at(job.lease.assigned_us), _assigned(job.lease, around)
+            return f"It has a worker: {attempt}, since {since}; {told}.{_away(around)}"
         case Phase.QUEUED:
             return f"{_waiting(around)} {_turn(around)}"
 
@@ -147,6 +149,14 @@ def _assigned(lease: Lease, around: Circumstances) -> str:
     if around.fitness.accepted is False:
         return "the worker has not accepted it yet"
     return "its command is about to start"
+
+
+def _away(around: Circumstances) -> str:
+    """What is to be said of its worker where that is not connected."""
+    until_us = around.fitness.away_until_us
+    if until_us is None:
+        return ""
+    return f" Its worker is not connected; unless it is back by {_at(until_us)}, the attempt counts as lost."
 
 
 def _waiting(around: Circumstances) -> str:

@@ -24,6 +24,7 @@ class Fitness:
         fitting: could have it now.
         free_slots: of all that are neither draining nor suspect.
         accepted: the worker that has the job was told that it may begin; None: none has it, as far as is known here.
+        away_until_us: that worker is not connected, and counts as lost if it is not heard of by then; None: it is.
     """
 
     draining: int = 0
@@ -36,6 +37,7 @@ class Fitness:
     fitting: int = 0
     free_slots: int = 0
     accepted: bool | None = None
+    away_until_us: int | None = None
 
     @property
     def connected(self) -> int:
@@ -48,7 +50,7 @@ class Fitness:
         return len(self.kept) + self.not_allowed + self.in_use + self.fitting
 
 
-def fitness(workers: Iterable[Worker], live: Live | None, job: Job, now_us: int) -> Fitness:
+def fitness(workers: Iterable[Worker], live: Live | None, job: Job, now_us: int, now_ns: int) -> Fitness:
     """What the workers are to a job.
 
     Args:
@@ -56,6 +58,7 @@ def fitness(workers: Iterable[Worker], live: Live | None, job: Job, now_us: int)
         live: the job's live lease, if there is one.
         job: the job.
         now_us: wall time.
+        now_ns: monotonic time.
     """
     avoided = {one.worker_id: one for one in job.avoided if now_us < one.until_us}
     paths = job.origin.absolute_paths
@@ -93,4 +96,10 @@ def fitness(workers: Iterable[Worker], live: Live | None, job: Job, now_us: int)
         fitting=fitting,
         free_slots=free_slots,
         accepted=live.accepted if live is not None else None,
+        away_until_us=_away_until_us(live, now_us, now_ns) if live is not None else None,
     )
+
+
+def _away_until_us(live: Live, now_us: int, now_ns: int) -> int | None:
+    connected = live.worker is not None and live.worker.session is not None
+    return None if connected else now_us + max(0, live.ends_ns - now_ns) // 1000

@@ -40,7 +40,7 @@ def measure_calls(host: Host, clock: Clock, metrics: Metrics | None, tracer: tra
 
 
 def measure_events(handler: Handler, store: Store, metrics: Metrics) -> Callable[[], None]:
-    """Have every event and every commit measured; returns what ends the latter."""
+    """Have every event of a job and every commit measured; returns what ends the latter."""
 
     def changed(change: Change) -> None:
         for event in change.events:

@@ -6,6 +6,8 @@ What was not sent yet can still be taken back: once a lease is over, nothing lea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tenure.v1 import worker_service_pb2 as pb
 
 # A message with assignments is closed when their specifications have so many bytes: far below what peers take.
@@ -91,6 +93,9 @@ class Outbox:
         started = lease_id, pb.REPORT_KIND_STARTED
         if (report := self._reports.get(started)) is not None and report.state == _HELD:
             self._reports[started] = pb.ReportAck.Item(lease_id=lease_id, state=_LOST, kind=pb.REPORT_KIND_STARTED)
+        for beat in self._beats or ():
+            if beat.lease_id == lease_id and beat.state == _HELD:
+                beat.state = _LOST
         self._deadlines.pop(lease_id, None)
         self._stops.pop(lease_id, None)
         if (accept := self._accepts.get(lease_id)) is not None and accept.state == _HELD:
@@ -98,39 +103,39 @@ class Outbox:
             return True
         return False
 
-    def take(self) -> list[pb.ConnectResponse]:
-        """Everything that waits, as few messages, in an order in which later ones never contradict earlier ones."""
-        messages, self._direct = self._direct, []
-        messages.extend(self._take_assignments())
+    def take(self) -> Iterator[pb.ConnectResponse]:
+        """Everything that waits, as few messages, in an order in which later ones never contradict earlier ones. What
+        a message has is taken when it is asked for: until then it can be taken back."""
+        direct, self._direct = self._direct, []
+        yield from direct
+        yield from self._take_assignments()
         if self._accepts:
-            messages.append(pb.ConnectResponse(accept_ack=pb.AcceptAck(items=self._accepts.values())))
-            self._accepts = {}
+            accepts, self._accepts = self._accepts, {}
+            yield pb.ConnectResponse(accept_ack=pb.AcceptAck(items=accepts.values()))
         if self._beats is not None:
-            messages.append(pb.ConnectResponse(heartbeat_ack=pb.HeartbeatAck(items=self._beats)))
-            self._beats = None
+            beats, self._beats = self._beats, None
+            yield pb.ConnectResponse(heartbeat_ack=pb.HeartbeatAck(items=beats))
         if self._reports:
-            messages.append(pb.ConnectResponse(report_ack=pb.ReportAck(items=self._reports.values())))
-            self._reports = {}
+            reports, self._reports = self._reports, {}
+            yield pb.ConnectResponse(report_ack=pb.ReportAck(items=reports.values()))
         if self._deadlines:
-            changed = pb.DeadlineChanged(items=self._deadlines.values())
-            messages.append(pb.ConnectResponse(deadline_changed=changed))
-            self._deadlines = {}
+            deadlines, self._deadlines = self._deadlines, {}
+            yield pb.ConnectResponse(deadline_changed=pb.DeadlineChanged(items=deadlines.values()))
         if self._stops:
-            messages.append(pb.ConnectResponse(stop=pb.Stop(items=self._stops.values())))
-            self._stops = {}
+            stops, self._stops = self._stops, {}
+            yield pb.ConnectResponse(stop=pb.Stop(items=stops.values()))
         if self._follows:
-            messages.append(pb.ConnectResponse(follow_output=pb.FollowOutput(lease_ids=self._follows)))
-            self._follows = {}
-        return messages
+            follows, self._follows = self._follows, {}
+            yield pb.ConnectResponse(follow_output=pb.FollowOutput(lease_ids=follows))
 
-    def _take_assignments(self) -> list[pb.ConnectResponse]:
-        messages: list[pb.ConnectResponse] = []
-        room = 0
-        for assignment, size in self._assignments.values():
-            if size > room:
-                messages.append(pb.ConnectResponse())
-                room = ASSIGNMENTS_BYTES
-            messages[-1].assignments.items.append(assignment)
-            room -= size
-        self._assignments = {}
-        return messages
+    def _take_assignments(self) -> Iterator[pb.ConnectResponse]:
+        while self._assignments:
+            message, room = pb.ConnectResponse(), ASSIGNMENTS_BYTES
+            for assignment, size in self._assignments.values():
+                if message.assignments.items and size > room:
+                    break
+                message.assignments.items.append(assignment)
+                room -= size
+            for assignment in message.assignments.items:
+                del self._assignments[assignment.lease_id]
+            yield message

@@ -20,6 +20,8 @@ PIECE = 250
 FIRST_S = 60.0
 REST_S = 1.0
 AGAIN_S = 1.0
+# When a piece is asked for again that could not be read.
+RETRY_S = 60.0
 
 REMEDY = "stop the server, look after the disk, and restore the newest backup with `tenure log restore`"
 
@@ -75,7 +77,8 @@ class Scrubbing:
                     found = await self._look_again(reached, found.problem)
             except StoreError as error:
                 _log.warning("log_not_read", error=type(error).__name__)
-                return
+                await self._clock.sleep(RETRY_S)
+                continue
             if found.problem:
                 self._damaged(found)
                 return

@@ -128,6 +128,9 @@ class Sessions:
             self._leases.heard(live)
             self.remind(live)
             self.on_kept(live)
+        if any(slot.unsure for slot in worker.busy.values()):
+            generation = worker.generation
+            self._timers.after(RECLAIM_NS, lambda: self._reclaim(worker, generation))
         session.flush()
 
     def _claim(self, worker: Worker, held: pb.HeldLease) -> Live | None:
@@ -145,14 +148,13 @@ class Sessions:
         worker.remember(held.lease_id, worker.past[held.lease_id])
         if slot is not None and not slot.confirmed:
             return
-        self._workers.occupy(worker, held.lease_id, slot or Slot(held.job_id, confirmed=True))
-        if slot is None:
-            generation, lease_id = worker.generation, held.lease_id
-            self._timers.after(RECLAIM_NS, lambda: self._reclaim(worker, generation, lease_id))
+        slot = slot or Slot(held.job_id, confirmed=True, unsure=True)
+        self._workers.occupy(worker, held.lease_id, slot)
 
-    def _reclaim(self, worker: Worker, generation: int, lease_id: str) -> None:
+    def _reclaim(self, worker: Worker, generation: int) -> None:
         if worker.generation == generation:
-            self._workers.release(worker, lease_id)
+            for lease_id in [lease_id for lease_id, slot in worker.busy.items() if slot.unsure]:
+                self._workers.release(worker, lease_id)
 
     def _give_up_unnamed(self, worker: Worker, known: dict[str, Slot]) -> None:
         """Leases that the worker should hold and does not name: the process that had them is gone."""

@@ -8,7 +8,7 @@ are told apart by their address, have a small number of their own.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 
 from tenure.domain.errors import Reason, Refused
 
@@ -80,7 +80,12 @@ class Turns:
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._busy: dict[str, int] = {}
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        # Who waits for longest comes first; whoever gives up is forgotten at once.
+        self._waiting: dict[str, OrderedDict[asyncio.Future[None], None]] = {}
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
 
     def free(self, holder: str) -> bool:
         """Take a turn if one is free; whether it was."""
@@ -93,26 +98,32 @@ class Turns:
     async def wait(self, holder: str) -> None:
         """Take a turn when one is free."""
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(holder, deque()).append(turn)
+        self._waiting.setdefault(holder, OrderedDict())[turn] = None
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # it was our turn already
+            if turn.cancelled():
+                self._forget(holder, turn)
+            else:  # it was our turn already
                 self.give_back(holder)
             raise
 
     def give_back(self, holder: str) -> None:
         """End a turn, and hand it to whoever waits for longest."""
-        waiting = self._waiting.get(holder)
-        if waiting is not None:
-            while waiting:
-                turn = waiting.popleft()
-                if not turn.done():
-                    turn.set_result(None)
-                    return
-            del self._waiting[holder]
+        while (waiting := self._waiting.get(holder)) is not None:
+            turn = next(iter(waiting))
+            self._forget(holder, turn)
+            if not turn.done():  # else its caller was cancelled
+                turn.set_result(None)
+                return
         busy = self._busy[holder] - 1
         if busy:
             self._busy[holder] = busy
         else:
             del self._busy[holder]
+
+    def _forget(self, holder: str, turn: asyncio.Future[None]) -> None:
+        if (waiting := self._waiting.get(holder)) is not None:
+            waiting.pop(turn, None)
+            if not waiting:
+                del self._waiting[holder]

@@ -83,8 +83,8 @@ class RunningStream:
         """End the call with this refusal, from outside and soon."""
         if self._ending is None:
             self._ending = refused
-            if self._scope is not None and self._begun:
-                self._scope.reschedule(asyncio.get_running_loop().time())
+            if self._begun:
+                self._expire_in(0)
 
     async def send(self, message: Message) -> None:
         """Send a message; see `StreamCall`."""
@@ -119,10 +119,14 @@ class RunningStream:
         if not self._received or self._waited_for:
             self._received = True
             # From here on the call may last.
-            if self._scope is not None and self._ending is None:
-                limit_s = self._pipeline.limits.first_message_s
-                self._scope.reschedule(asyncio.get_running_loop().time() + limit_s if self._waited_for else None)
+            if self._ending is None:
+                self._expire_in(self._pipeline.limits.first_message_s if self._waited_for else None)
         return cast(bytes, raw)
+
+    def _expire_in(self, span_s: float | None) -> None:
+        """Give the call so many seconds from now, None: any time; nothing where its time is over already."""
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(None if span_s is None else asyncio.get_running_loop().time() + span_s)
 
     async def _awaited(self) -> object:
         """A message that has to come soon. Only a few of one caller's are waited for at a time: each may be large."""

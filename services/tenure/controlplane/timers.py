@@ -26,7 +26,7 @@ log = get_logger("timers")
 
 SECOND_NS = 1_000_000_000
 HORIZON_US = 600_000_000
-REFRESH_S = 300.0
+REFRESH_US = 300_000_000
 # The clock may be corrected while we sleep, so nobody sleeps longer than this.
 LONGEST_SLEEP_NS = 600 * SECOND_NS
 PURGE_EVERY_S = 3600.0
@@ -50,7 +50,9 @@ class Timers:
         self._upkeep = upkeep
         self._jobs: list[tuple[int, str]] = []
         self._armed: dict[str, int] = {}
+        # Due by monotonic time, and by wall time.
         self._calls: list[tuple[int, int, Callable[[], None]]] = []
+        self._dated: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._horizon_us = 0
         self._sleep: asyncio.Task[None] | None = None
@@ -68,6 +70,11 @@ class Timers:
         heapq.heappush(self._calls, (due_ns, next(self._order), call))
         self._earlier(due_ns)
 
+    def at(self, due_us: int, call: Callable[[], None]) -> None:
+        """Call back when it is that late by the wall clock."""
+        heapq.heappush(self._dated, (due_us, next(self._order), call))
+        self._earlier(self._instant_ns(due_us))
+
     def watch(self, job: Job) -> None:
         """Take over what a job waits for; to be called whenever it has changed."""
         # Most jobs wait for nothing, and this is on the way of every commit.
@@ -79,9 +86,15 @@ class Timers:
         elif due_us <= self._horizon_us:
             self._arm(job.id, due_us)
 
-    def look_again(self) -> None:
-        """The wall clock was corrected, which moves instants of jobs: some may be due earlier than they seemed."""
+    async def look_again(self) -> None:
+        """The wall clock was corrected, which moves instants of jobs: some may be due earlier than they seemed.
+
+        Raises:
+            CommitOutcomeUnknown: the process is to end.
+        """
         self._earlier(self._next_ns())
+        if self._horizon_us < self._clock.wall_us() + REFRESH_US:
+            await self._try(self.load, "horizon_not_read")
 
     async def load(self) -> None:
         """Take over from the store what falls due before the horizon, which moves on with it."""
@@ -114,7 +127,7 @@ class Timers:
     async def refresh(self) -> None:
         """Move the horizon on, for ever."""
         while True:
-            await self._clock.sleep(REFRESH_S)
+            await self._clock.sleep(REFRESH_US / 1_000_000)
             await self._try(self.load, "horizon_not_read")
 
     async def purge(self) -> None:
@@ -143,6 +156,8 @@ class Timers:
                 self._job_due(job_id, now_us)
         while self._calls and self._calls[0][0] <= now_ns:
             heapq.heappop(self._calls)[2]()
+        while self._dated and self._dated[0][0] <= now_us:
+            heapq.heappop(self._dated)[2]()
         sweep = self._leases.sweep()
         for live in sweep.unaccepted:
             live.ending = True
@@ -204,8 +219,7 @@ class Timers:
     def _next_ns(self) -> int:
         """The next instant at which something is due."""
         ahead = [self._clock.monotonic_ns() + LONGEST_SLEEP_NS]
-        if self._jobs:
-            ahead.append(self._instant_ns(self._jobs[0][0]))
+        ahead.extend(self._instant_ns(due[0][0]) for due in (self._jobs, self._dated) if due)
         if self._calls:
             ahead.append(self._calls[0][0])
         if (lease_ns := self._leases.next_ns()) is not None:

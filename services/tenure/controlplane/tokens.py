@@ -111,8 +111,7 @@ class Tokens:
             Refused: CREDENTIALS_INVALID.
         """
         digest = digest_of(secret)
-        revocations = self._revocations
-        row = await self._store.find_token(digest)
+        row = await self._find(digest)
         if row is None or row.revoked_us is not None or row.role not in set(Role):
             self._cache.pop(digest, None)
             raise invalid()
@@ -124,12 +123,19 @@ class Tokens:
             queues=row.queues,
             token_id=row.id,
         )
-        # A token revoked while it was being looked up must not come back into the cache.
-        if revocations == self._revocations:
-            if len(self._cache) >= _MAX_CACHED:
-                del self._cache[next(iter(self._cache))]
-            self._cache[digest] = identity, self._clock.monotonic_ns() + _CACHED_NS
+        if len(self._cache) >= _MAX_CACHED:
+            del self._cache[next(iter(self._cache))]
+        self._cache[digest] = identity, self._clock.monotonic_ns() + _CACHED_NS
         return identity
+
+    async def _find(self, digest: bytes) -> TokenRow | None:
+        """What is kept of a token, as it is now: one that is revoked while it is looked up is found to be so, or it
+        would come back into the cache, and whoever ends what it has opened would not find that."""
+        while True:
+            revocations = self._revocations
+            row = await self._store.find_token(digest)
+            if revocations == self._revocations:
+                return row
 
     async def create(
         self, *, role: Role, subject: str, project: str = "", queues: Iterable[str] = ()

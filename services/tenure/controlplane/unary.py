@@ -100,6 +100,9 @@ class RunningCall:
             self._queued = True
             await pipeline.turns.wait(holder)
             self._queued = False
+            # The message has all of its time from now on.
+            self._waiting.remove(scope)
+            self._waiting.add(scope, asyncio.get_running_loop().time())
         try:
             answer = await self._turn(function, place, context, scope)
         finally:

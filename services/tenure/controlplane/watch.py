@@ -135,13 +135,16 @@ class Watches:
         else:
             position = self._store.head().position
             seen = {}
-            token = await self._resume.make(position)
             async for view in self._snapshot(request, wanted):
                 seen[view.stored.job.id] = view.stored.job.version
                 shown = job_message(view, request.flags, histories=bool(request.ids) or request.flags.include_updates)
                 # No token: whoever went on from it would never see the rest of the snapshot.
                 yield Response(snapshot=shown)
-            yield self._mark(position, token)
+            # A token of before the snapshot was read would bring again what the snapshot has shown.
+            begun, position = position, self._store.head().position
+            async for response in self._meanwhile(begun, position, wanted, seen):
+                yield response
+            yield self._mark(position, await self._resume.make(position))
         async for response in self._follow(position, wanted, seen):
             yield response
 
@@ -165,6 +168,26 @@ class Watches:
             if page.next_key is None:
                 return
             after = page.next_key
+
+    async def _meanwhile(
+        self, position: int, end: int, wanted: JobFilter, seen: dict[str, int]
+    ) -> AsyncIterator[Response]:
+        """What happened while the snapshot was read, and is not part of it: without a token, as the snapshot."""
+        only = events_of(wanted)
+        known = set(seen)
+        while position < end:
+            events, position = await self._store.read(position, PAGE, only)
+            for event in events:
+                if event.position > end:
+                    return
+                _, _, job_id = event.stream.partition("/")
+                if event.version == 1:
+                    known.add(job_id)
+                if job_id not in known and not wanted.states:
+                    continue  # it had ended before the snapshot was read, and is no part of the watch
+                response = await self._response(event, wanted, seen)
+                if response is not None:
+                    yield response
 
     async def _follow(self, position: int, wanted: JobFilter, seen: dict[str, int]) -> AsyncIterator[Response]:
         only = events_of(wanted)

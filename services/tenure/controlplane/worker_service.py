@@ -123,9 +123,13 @@ class WorkerService:
         self._dispatcher.stop()
         self._sessions.end_all(Refused(Reason.DRAINING, "the server is stopping; connect again"))
 
-    def clock_corrected(self) -> None:
-        """The clock's wall time has moved forwards."""
-        self._timers.look_again()
+    async def clock_corrected(self) -> None:
+        """The clock's wall time has moved forwards.
+
+        Raises:
+            CommitOutcomeUnknown: the process is to end.
+        """
+        await self._timers.look_again()
 
     async def given_out(self) -> None:
         """Return when what is being given out at this instant has been, or was taken back."""
@@ -133,7 +137,8 @@ class WorkerService:
 
     def fit(self, job: Job) -> Fitness:
         """Which workers of its queue a job could have now, and what is in the way of the others."""
-        return fitness(self._workers, self._leases.of_job(job.id), job, self._clock.wall_us())
+        live = self._leases.of_job(job.id)
+        return fitness(self._workers, live, job, self._clock.wall_us(), self._clock.monotonic_ns())
 
     def queue_workers(self, queue_name: str) -> tuple[int, int]:
         """How many workers are connected for a queue, and how many jobs they could take now."""

@@ -40,11 +40,13 @@ WorkerKey = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A slot in use: by which job, on which absolute paths, and whether the worker was told that it may begin."""
+    """A slot in use: by which job, on which absolute paths, and whether the worker was told that it may begin;
+    `unsure`: its lease is over, and it is not known what the worker was told of that."""
 
     job_id: str
     paths: tuple[str, ...] = ()
     confirmed: bool = False
+    unsure: bool = False
 
 
 class Worker:
@@ -334,9 +336,10 @@ class Workers:
                     del self._serving[queue]
 
     def _forget(self) -> None:
-        """Of too many workers without a stream, drop the one that went first; those with leases are kept."""
+        """Of too many workers without a stream, drop the one that went first; those with live leases are kept."""
         if len(self._gone) > MAX_GONE:
-            idle = next((key for key, one in self._gone.items() if not one.busy), None)
+            # A slot whose lease is over stays busy for good when its worker is lost and never says that it stopped.
+            idle = next((key for key, one in self._gone.items() if one.busy.keys() <= one.past.keys()), None)
             if idle is not None:
                 del self._gone[idle], self._all[idle]
 

@@ -43,7 +43,8 @@ class SystemClock:
     """The machine's clock: wall time at the start of the process plus monotonic time since.
 
     A step of the machine's wall clock is therefore not seen; `correct` follows it slowly, forwards only, so that the
-    times of events never run backwards and no time limit is over because somebody has set the clock.
+    times of events never run backwards and no time limit is over because somebody has set the clock. What the machine
+    was suspended for is no such step: `catch_up` takes it over at once.
 
     Args:
         time_ns: the machine's wall clock, in nanoseconds since the epoch.
@@ -72,16 +73,25 @@ class SystemClock:
         """`asyncio.sleep`."""
         await asyncio.sleep(seconds)
 
+    def catch_up(self) -> int:
+        """Take over what the machine was suspended for.
+
+        Returns:
+            How many nanoseconds that was since it was last looked for.
+        """
+        # The difference of two clocks that are read one after the other trembles; time never runs backwards.
+        slept_ns = max(0, self._suspended_ns() - self._slept_ns)
+        self._slept_ns += slept_ns
+        self._offset_ns += slept_ns
+        return slept_ns
+
     def correct(self) -> int:
-        """Take over what the machine slept through, and a second at the most of what its wall clock is ahead by.
+        """`catch_up`, and take over a second at the most of what the machine's wall clock is ahead by.
 
         Returns:
             By how many nanoseconds the machine's wall clock is ahead (behind: negative) after that.
         """
-        slept_ns = self._suspended_ns()
-        # The difference of two clocks that are read one after the other trembles; time never runs backwards.
-        self._offset_ns += max(0, slept_ns - self._slept_ns)
-        self._slept_ns = max(slept_ns, self._slept_ns)
+        self.catch_up()
         try:
             ahead_ns = self._time_ns() - self.monotonic_ns() - self._offset_ns
         except OverflowError:  # a year that does not fit into nanoseconds

@@ -20,6 +20,16 @@ UNREADABLE = (
     LookupError,
 )
 
+# What says nothing of what is in a database: somebody else's lock, want of room, memory, files or permissions.
+NO_DAMAGE = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.NoMemError,
+)
+
 
 def words(error: Exception) -> str:
     """What was found, for people; never what is stored."""

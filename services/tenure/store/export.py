@@ -17,7 +17,7 @@ from google.protobuf.json_format import MessageToDict
 
 from tenure.store import codec
 from tenure.store.damage import UNREADABLE, words
-from tenure.store.replay import event_pages
+from tenure.store.replay import committed_pages
 from tenure.store.sqlite_open import lock_directory
 from tenure.store.sqlite_schema import NAME, BadDatabase, check_schema, connect_reader, read_head
 from tenure.store.store import Head
@@ -59,8 +59,8 @@ def export_events(path: Path, out: TextIO, progress: Progress) -> Head:
     """Write the log of a data directory or a backup; returns its end.
 
     Raises:
-        StoreLocked, BadDatabase: as `source_of`.
-        DecodeError: an event cannot be read.
+        StoreLocked, BadDatabase: as `source_of`; also where the log is not what was committed, once all before that
+            has been written.
         OSError: it cannot be written.
     """
     with source_of(path) as (connection, _):
@@ -68,7 +68,7 @@ def export_events(path: Path, out: TextIO, progress: Progress) -> Head:
         heading = {"tenureLog": FORMAT, "logId": head.log_id, "epoch": head.epoch, "position": head.position}
         out.write(_line({**heading, "chain": head.hash.hex()}))
         names: dict[int, str] = {}
-        for page in event_pages(connection, head.position):
+        for page in committed_pages(connection, head.position):
             for position, number, version, _, time_us, data in page:
                 if version == 1:
                     names[number] = codec.stream_named(data, position)

@@ -23,9 +23,9 @@ from tenure.projections.histories import tell_all
 from tenure.projections.rows import AttemptRow, UpdateRow
 from tenure.store import codec
 from tenure.store.export import Progress, source_of
-from tenure.store.new_file import new_file
+from tenure.store.new_file import CannotWrite, new_file
 from tenure.store.origins import Origins
-from tenure.store.replay import event_pages
+from tenure.store.replay import committed_pages
 from tenure.store.sqlite_reads import Reads
 from tenure.store.sqlite_schema import read_head, rows
 from tenure.store.store import Head, StoredJob
@@ -81,10 +81,8 @@ def export_tables(path: Path, target: Path, describe: Callable[[bytes], str | No
         progress: told how far it is.
 
     Raises:
-        StoreLocked, BadDatabase: as `source_of`.
-        DecodeError: an event cannot be read.
+        StoreLocked, BadDatabase: as `source_of`; also where the log is not what was committed.
         CannotWrite: the file is there, or cannot be written.
-        apsw.Error: as SQLite says.
     """
     with source_of(path) as (connection, file), new_file(target) as draft:
         head = read_head(connection)
@@ -100,6 +98,8 @@ def export_tables(path: Path, target: Path, describe: Callable[[bytes], str | No
             _insert(out, "queues", [_queue_row(queue) for _, queue in sorted(reads.queues().items())])
             out.execute(INDEXES)
             out.execute("COMMIT")
+        except apsw.FullError as error:
+            raise CannotWrite(f"{target} cannot be written: the disk is full") from error
         finally:
             out.close()
             reads.close()
@@ -108,7 +108,7 @@ def export_tables(path: Path, target: Path, describe: Callable[[bytes], str | No
 
 def _events(connection: apsw.Connection, out: apsw.Connection, head: Head) -> Iterator[int]:
     names: dict[int, str] = {}
-    for page in event_pages(connection, head.position):
+    for page in committed_pages(connection, head.position):
         added: list[Row] = []
         for position, number, version, _, time_us, data in page:
             if version == 1:

@@ -88,8 +88,7 @@ class MemoryStore:
         """See `Store.commit`."""
         for append in unit.appends:
             append.check()
-        if self._closed:
-            raise StoreError("the store is closed")
+        self._check_open()
         if self._refusing:
             raise StorageReadOnly(self.read_only_reason)
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
@@ -97,6 +96,10 @@ class MemoryStore:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.get_running_loop().create_task(self._write())
         return await asyncio.shield(future)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
 
     async def _write(self) -> None:
         """Commit what is pending, one unit after the other; ends when nothing is left."""
@@ -319,6 +322,7 @@ class MemoryStore:
 
     async def scrub(self, after: Scrubbed, limit: int) -> Scrubbed:
         """See `Store.scrub`."""
+        self._check_open()
         return scrub(self._events, self._streams, self._commits, self._rows, after, limit)
 
     def refuse_changes(self, reason: str) -> None:

@@ -10,7 +10,7 @@ import apsw
 
 from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
 from tenure.store.codec import DecodeError
-from tenure.store.damage import UNREADABLE, words
+from tenure.store.damage import NO_DAMAGE, UNREADABLE, words
 from tenure.store.rebuild import rebuild
 from tenure.store.replay import BrokenStream
 from tenure.store.sqlite_backup import copy_database
@@ -127,6 +127,8 @@ def _opened(directory: Path, *, write: bool) -> Iterator[apsw.Connection]:
             yield connection
         finally:
             connection.close()
+    except NO_DAMAGE as error:
+        raise BadDatabase(f"{path} cannot be used: {error}") from error
     except apsw.IOError as error:
         raise BadDatabase(f"{path} cannot be read: {error}") from error
     except (apsw.Error, *UNREADABLE) as error:

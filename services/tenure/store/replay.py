@@ -17,12 +17,14 @@ from tenure.domain.queue import Queue, evolve_queue
 from tenure.domain.states import Phase
 from tenure.projections.histories import NO_MARKS, Marks, mark
 from tenure.projections.jobs import columns_of, twin_of
+from tenure.store import chain
 from tenure.store.codec import TYPE_OF
 from tenure.store.decoding import DecodeError, parse
 from tenure.store.decoding import payload as read_payload
 from tenure.store.folds import job_to_bytes, queue_to_bytes
+from tenure.store.scrub import advanced
 from tenure.store.sqlite_rows import Row, job_row, origin_row
-from tenure.store.sqlite_schema import rows
+from tenure.store.sqlite_schema import BadDatabase, rows
 
 PAGE = 2_000
 
@@ -148,3 +150,33 @@ def event_pages(connection: apsw.Connection, upto: int) -> Iterator[list[EventRo
                 raise DecodeError(f"after position {after} comes position {row[0]}")
             after = row[0]
         yield page
+
+
+def committed_pages(connection: apsw.Connection, upto: int) -> Iterator[list[EventRow]]:
+    """The same, in whole commits, and only what was committed: each is checked against its hash.
+
+    Raises:
+        DecodeError: as `event_pages`.
+        BadDatabase: from here on the log is not what was committed; all before that was yielded.
+    """
+    running, commit, reached = chain.START, list[EventRow](), 0
+    for page in event_pages(connection, upto):
+        span = (page[0][0], page[-1][0])
+        ends = dict(rows(connection, "SELECT position, hash FROM commits WHERE position BETWEEN ? AND ?", span))
+        whole: list[EventRow] = []
+        for row in page:
+            commit.append(row)
+            if (stored := ends.get(row[0])) is None:
+                continue
+            links = [(at, stream, version, time_us, data) for at, stream, version, _, time_us, data in commit]
+            if advanced(running, links) != stored:
+                if whole:
+                    yield whole
+                raise BadDatabase(f"positions {reached + 1} to {row[0]} are not what was committed")
+            whole += commit
+            running, reached = stored, row[0]
+            commit.clear()
+        if whole:
+            yield whole
+    if reached != upto:
+        raise BadDatabase(f"positions {reached + 1} to {upto} are not what was committed")

@@ -125,6 +125,8 @@ def _drafted(backup: Path, draft: Path, progress: Progress, before: _Before) -> 
         sync(draft)
     except BackupFailed as error:
         raise BadDatabase(str(error)) from error
+    except apsw.FullError as error:
+        raise BadDatabase(f"the disk of {draft.parent} is full. Nothing was changed") from error
     except (apsw.Error, *UNREADABLE) as error:
         raise BadDatabase(f"{backup} cannot be read as a backup: {words(error)}. Nothing was changed") from error
     return head
@@ -163,6 +165,7 @@ def _put_aside(directory: Path) -> Path | None:
     kept.mkdir(mode=0o700)
     if (directory / ANCHOR).exists():
         (kept / ANCHOR).write_bytes((directory / ANCHOR).read_bytes())
+        sync(kept / ANCHOR)
     for path in parts:
         path.rename(kept / path.name)
     sync(kept)

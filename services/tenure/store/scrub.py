@@ -51,16 +51,17 @@ def read_on(after: Scrubbed, ends: Sequence[tuple[int, bytes]], links: Sequence[
         ends: position and stored hash of each commit, in order.
         links: their events, in order.
     """
-    reached, running, index = after.position, after.hash, 0
+    good, index = after, 0
     for end, stored in ends:
-        part = links[index : index + end - reached]
-        index += end - reached
-        if [link[0] for link in part] != list(range(reached + 1, end + 1)):
-            return after.wrong(f"positions {reached + 1} to {end} are not all in the log")
-        if advanced(running, part) != stored:
-            return after.wrong(f"positions {reached + 1} to {end} are not what was committed")
-        reached, running = end, stored
-    return replace(after, position=reached, hash=running)
+        span = f"positions {good.position + 1} to {end}"
+        part = links[index : index + end - good.position]
+        index += end - good.position
+        if [link[0] for link in part] != list(range(good.position + 1, end + 1)):
+            return good.wrong(f"{span} are not all in the log")
+        if advanced(good.hash, part) != stored:
+            return good.wrong(f"{span} are not what was committed")
+        good = replace(good, position=end, hash=stored)
+    return good
 
 
 def sample_of(found: Sequence[T], turn: int) -> list[T]:

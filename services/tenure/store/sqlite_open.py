@@ -106,7 +106,10 @@ def lock_directory(directory: Path) -> DirectoryLock:
 
 
 def _connect(directory: Path, path: Path, log_id: str) -> tuple[apsw.Connection, Head]:
-    anchor = read_anchor(directory)
+    try:
+        anchor = read_anchor(directory)
+    except OSError as error:
+        raise _not_writable(directory, error) from error
     if anchor is not None and not path.exists():
         raise AnchorMismatch(f"{path} is gone, but {anchor.position} events were in it. {_ADVICE}")
     try:
@@ -135,6 +138,10 @@ def _not_opened(path: Path, error: Exception) -> BadDatabase:
             return BadDatabase(f"{path} cannot be opened: {_READ_ONLY}")
         case apsw.BusyError() | apsw.LockedError():
             return BadDatabase(f"{path} is held locked by another program: end it and start again")
+        case apsw.CantOpenError():
+            return BadDatabase(f"{path} cannot be opened: may this user read and write it, and the folder? ({error})")
+        case apsw.NoMemError():
+            return BadDatabase(f"{path} cannot be opened: there is too little memory")
         case apsw.IOError():
             return BadDatabase(
                 f"{path} cannot be opened: the disk answers with errors ({error}). See what the machine's own log says "

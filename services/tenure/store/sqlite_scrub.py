@@ -14,10 +14,11 @@ from pathlib import Path
 import apsw
 
 from tenure.store import chain, decoding
-from tenure.store.damage import UNREADABLE, words
+from tenure.store.damage import NO_DAMAGE, UNREADABLE, words
 from tenure.store.replay import BrokenStream, Stream, follow
 from tenure.store.scrub import LONGEST_STREAM, Scrubbed, read_on, sample_of
 from tenure.store.sqlite_schema import connect_reader, rows
+from tenure.store.store import StoreError
 
 CACHE_KIB = 256
 
@@ -55,6 +56,8 @@ class Scrubber:
                 return _piece(self._connection, after, upto, limit)
             finally:
                 self._connection.execute("COMMIT")
+        except NO_DAMAGE as error:
+            raise StoreError(f"the log cannot be read just now: {error}") from error
         except apsw.Error as error:
             return after.wrong(f"after position {after.position} the database cannot be read: {error}")
         except (decoding.DecodeError, BrokenStream) as error:
@@ -100,6 +103,8 @@ def _row_problem(connection: apsw.Connection, number: int, name: str) -> str:
     )
     if len(events) > LONGEST_STREAM:
         return ""
+    if not events:
+        return f"{name}: its events cannot be found"
     stream = Stream(number, name)
     for position, version, time_us, data in events:
         follow(stream, position, version, time_us, decoding.payload(decoding.parse(data, position), position))

@@ -69,7 +69,7 @@ class Writer:
     """Owns the writing connection and its thread.
 
     `deliver` is called in the thread with what came of each group, in order; `on_fatal` is called in the thread when
-    the outcome of a commit is unknown.
+    the outcome of a commit is unknown, or it can do no more commits for another reason.
     """
 
     def __init__(
@@ -98,7 +98,8 @@ class Writer:
         # What the start has written, and perhaps more that a crash has left.
         self._wal_pages = 1
         connection.set_wal_hook(self._on_wal)
-        self._anchored = head.position
+        # A crash may have come between the last commits and the anchor that speaks of them.
+        self._anchored = -1
         self._anchored_ns = clock.monotonic_ns()
         self._made_room_ns: int | None = None
         self._thread = threading.Thread(target=self._run, name="tenure-writer", daemon=True)
@@ -269,6 +270,13 @@ class Writer:
         if self._broken is not None:
             self._anchored, self._wal_pages = self._head.position, 0
             return
+        try:
+            self._anchor_and_checkpoint(idle=idle)
+        except Exception as error:
+            # Whatever it is: nobody may wait for a thread that has ended.
+            self._break(error)
+
+    def _anchor_and_checkpoint(self, *, idle: bool) -> None:
         now_ns = self._clock.monotonic_ns()
         if self._anchored != self._head.position and (idle or now_ns - self._anchored_ns >= ANCHOR_NS):
             self._anchor()
@@ -293,7 +301,10 @@ class Writer:
     def _little_room(self) -> bool:
         if self._wal_pages < EARLY_PAGES:
             return False
-        disk = os.statvfs(self._directory)
+        try:
+            disk = os.statvfs(self._directory)
+        except OSError:
+            return False
         return disk.f_bavail * disk.f_frsize < ROOM_BYTES
 
     def _make_room(self) -> None:

@@ -316,7 +316,11 @@ class Store(Protocol):
 
     async def scrub(self, after: Scrubbed, limit: int) -> Scrubbed:
         """Read the log again behind a place, at low cost and beside everything else: whole commits of at most `limit`
-        events or one larger commit, and the rows of a few of their jobs. The same place: there is no more."""
+        events or one larger commit, and the rows of a few of their jobs. The same place: there is no more.
+
+        Raises:
+            StoreError: it is closed, or cannot be read just now; that says nothing of the log.
+        """
 
     def refuse_changes(self, reason: str) -> None:
         """From now on until it is closed commits, and whatever else goes to disk, are refused with StorageReadOnly, and

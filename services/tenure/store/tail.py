@@ -31,6 +31,10 @@ class _Kept:
         return self.made
 
 
+# In the place of what was dropped, whose bytes must not stay as long as its place in the list does.
+_GONE = _Kept(Unit(appends=()), Committed(first=0, last=0), 0)
+
+
 class Tail:
     """The events after `start`, up to the durable end."""
 
@@ -51,7 +55,7 @@ class Tail:
         self._end = committed.last
         self._bytes += size
         while self._bytes > MOST_BYTES or self._end - self.start > MOST_EVENTS:
-            oldest = self._kept[self._dropped]
+            oldest, self._kept[self._dropped] = self._kept[self._dropped], _GONE
             self._dropped += 1
             self._bytes -= oldest.size
             self.start = oldest.committed.last

@@ -186,7 +186,9 @@ class _Check:
     def _count_rows(self) -> None:
         if self._broken:
             return
-        for table, count in (("origins", self._report.jobs), ("jobs", self._report.jobs)):
+        jobs = self._report.jobs
+        queues = sum(stream.queue is not None for stream in self._replay.open.values())
+        for table, count in (("origins", jobs), ("jobs", jobs), ("queues", queues)):
             count_sql = f"SELECT count(*) FROM {table} NOT INDEXED WHERE number <= ?"  # noqa: S608
             found = one(self._connection, count_sql, (self._head.position,))
             if found != count:
@@ -209,6 +211,9 @@ class _Check:
             anchor = read_anchor(directory)
         except AnchorMismatch as error:
             self._say(str(error))
+            return
+        except OSError as error:
+            self._say(f"anchor.json cannot be read: {error.strerror}")
             return
         if anchor is None:
             self._say("anchor.json is missing: whether the log's tail was cut off cannot be told")

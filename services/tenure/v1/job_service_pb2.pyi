@@ -782,8 +782,9 @@ class WatchJobsResponse(_message.Message):
     PROGRESS_MARK_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """Go on after this message. Empty with a snapshot, as the rest of it would be
-    missed: begin anew when the stream breaks before the first mark.
+    """Go on after this message. Empty with a snapshot and with what happened while
+    it was read, as the rest would be missed: begin anew when the stream breaks
+    before the first mark.
     """
     @_builtins.property
     def snapshot(self) -> _job_pb2.Job:

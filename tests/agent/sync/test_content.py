@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 
@@ -164,6 +165,22 @@ def test_a_spool_that_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None
     with pytest.raises(OSError, match=r"symbolic|directory"):
         content.spooled(spool)
     assert elsewhere.stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
+def test_a_copy_whose_name_stays_or_is_gone_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    def fail(name: str, *, dir_fd: int) -> None:
+        raise error(1, "Operation not permitted")
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", fail)
+        with nullcontext() if error is FileNotFoundError else pytest.raises(error):
+            # What the job was quicker to remove is nameless as it should be.
+            content.spooled(tmp_path).close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_copy_has_no_name(tmp_path: Path) -> None:

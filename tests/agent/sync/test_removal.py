@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -125,3 +126,47 @@ def test_what_cannot_be_removed_is_told(tree: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "rmdir", refuse)
     assert not removal.remove(tree)
     assert os.listdir(tree) == ["stuck"]
+
+
+def test_what_lies_beside_something_that_stays_is_removed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that can neither be removed nor moved, like one that something is mounted on."""
+    inner = tree / "folder" / "inner"
+    inner.mkdir(parents=True)
+    for name in ("a", "b", "c", "d"):
+        (inner / name).mkdir()
+        (inner / name / "file").touch()
+        (inner / f"{name}.file").touch()
+    really_unlink, really_rename = os.unlink, os.rename
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        if name == "b.file":
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        really_unlink(name, dir_fd=dir_fd)
+
+    def rename(name: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if name in ("b.file", "c"):
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        really_rename(name, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    monkeypatch.setattr(os, "rename", rename)
+    assert not removal.remove(tree)
+    left = sorted(name for _, folders, files in os.walk(tree) for name in (*folders, *files))
+    assert [name for name in left if not name.startswith(".tenure-")] == ["b.file", "c", "file"]
+
+
+def test_somebody_who_goes_on_writing_does_not_hold_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "file").touch()
+    really, made = os.unlink, 0
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        nonlocal made
+        really(name, dir_fd=dir_fd)
+        made += 1
+        assert made < 1000, "it never ends"
+        os.close(os.open(f"new-{made}", os.O_CREAT | os.O_WRONLY, dir_fd=dir_fd))
+
+    folder = os.open(tree, os.O_RDONLY)
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert not removal.empty(folder)
+    os.close(folder)

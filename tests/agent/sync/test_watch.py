@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from tenure.agent.sync.gate import FencedOff
 from tenure.agent.sync.local import LocalStore
 from tenure.agent.sync.s3 import S3Store
 from tenure.agent.sync.session import AttemptSync, Counters, SyncRefused, SyncUnreachable
-from tenure.agent.sync.watcher import NoWatcher
+from tenure.agent.sync.watcher import NoWatcher, Watcher
 from tenure.runtime.clock import SystemClock
 from tenure.v1.job_pb2 import Sync
 from tests.agent.conftest import Eventually
@@ -59,6 +59,40 @@ async def test_without_notifications_scans_find_everything(
         (state / "new").mkdir()
         (state / "new" / "a").write_bytes(b"a")
         await eventually(lambda: store.puts)
+
+
+async def test_a_folder_whose_name_is_no_text_does_not_end_it(
+    local: LocalStore, make_sync: MakeSync, state: Path, eventually: Eventually
+) -> None:
+    """As long as the rule does not ask for what is in it."""
+    store = Watched(local)
+    async with running(make_sync(store, during(rule(pattern=r"\.saved$")))) as sync:
+        os.mkdir(bytes(state) + b"/\xff\xfe")
+        os.close(os.open(bytes(state) + b"/\xff\xfe/scratch", os.O_CREAT | os.O_WRONLY))
+        (state / "a.saved").write_bytes(b"a")
+        await eventually(lambda: store.puts == [("state/a.saved", b"a")])
+        await sync.finish_during()
+
+
+async def test_a_watcher_that_sees_nothing_any_more_is_followed_by_no_other(
+    local: LocalStore, make_sync: MakeSync, state: Path, eventually: Eventually
+) -> None:
+    """Nobody would hear it, and what it notes would only grow."""
+    store, made = Watched(local), 0
+
+    async def blind(folders: Sequence[Path]) -> Watcher:
+        nonlocal made
+        made += 1
+        watcher = await NoWatcher.watch(folders)
+        await watcher.close()
+        return watcher
+
+    async with running(make_sync(store, during(), watcher=blind)):
+        before = made
+        (state / "new").mkdir()
+        (state / "new" / "a").write_bytes(b"a")
+        await eventually(lambda: store.puts)
+        assert made == before
 
 
 async def test_new_folders_are_watched(

@@ -58,6 +58,19 @@ async def test_a_name_that_is_no_text_ends_the_notifications_and_nothing_else(wa
             pass
 
 
+async def test_a_folder_whose_name_is_no_text_is_left_out(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff\xfe")
+    (tmp_path / "in").mkdir()
+    odd.mkdir()
+    watcher = await FolderWatcher.watch([odd, tmp_path / "in"])
+    try:
+        (odd / "file").touch()
+        (tmp_path / "in" / "file").touch()
+        assert await seen(watcher, tmp_path / "in" / "file") == {tmp_path / "in" / "file"}
+    finally:
+        await watcher.close()
+
+
 async def test_the_removal_of_the_folder_is_told(watcher: Watcher, tmp_path: Path) -> None:
     (tmp_path / "in" / "link").unlink()
     (tmp_path / "in").rmdir()

@@ -7,6 +7,7 @@ that an object never holds bytes that its checksum does not speak of. All functi
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -207,11 +208,16 @@ def spooled(spool: Path | None) -> BinaryIO:
     try:
         name = f"tenure-{secrets.token_hex(8)}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, 0o600, dir_fd=folder)
-        os.unlink(name, dir_fd=folder)
+        file = os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "w+b")
+        try:
+            with contextlib.suppress(FileNotFoundError):  # the job was quicker
+                os.unlink(name, dir_fd=folder)
+        except OSError:
+            file.close()
+            raise
     finally:
         os.close(folder)
-    return os.fdopen(descriptor, "w+b")
+    return file
 
 
 def unpack(packed: BinaryIO, target: BinaryIO, shown: str, abort: Event) -> bytes:

@@ -33,18 +33,17 @@ def remove(path: Path) -> bool:
 
 
 def empty(folder: int, keep: str = "") -> bool:
-    """Remove everything in a folder that is open as `folder`, but the entry named `keep`.
+    """Remove what is in a folder that is open as `folder`, but the entry named `keep`. What somebody puts there
+    meanwhile may stay, so that this ends in any case.
 
     Returns:
-        False when something in it could not be removed.
+        False when there is still something else in it.
     """
-    stuck = {keep} if keep else set()
+    names = [name for name in os.listdir(folder) if name != keep]
     # Every turn removes a level of the tree: what lay deeper lies here by then.
-    while names := [name for name in os.listdir(folder) if name not in stuck]:
-        for name in names:
-            if not _remove_level(folder, name):
-                stuck.add(name)
-    return stuck <= {keep}
+    while names:
+        names = [raised for name in names for raised in _remove_level(folder, name)]
+    return set(os.listdir(folder)) <= {keep}
 
 
 def _remove(parent: int, name: str) -> bool:
@@ -63,24 +62,35 @@ def _remove(parent: int, name: str) -> bool:
     return emptied and _folder_removed(parent, name)
 
 
-def _remove_level(top: int, name: str) -> bool:
-    """Remove a file, or a folder after moving the folders in it up into `top`."""
+def _remove_level(top: int, name: str) -> list[str]:
+    """Remove a file, or a folder after moving the folders in it up into `top`; their names there."""
+    raised: list[str] = []
     if _unlinked(top, name):
-        return True
+        return raised
     try:
         folder = _opened(top, name)
     except OSError:
-        return False
+        return raised
     try:
         for inner in os.listdir(folder):
             if not _unlinked(folder, inner):
-                _admit(folder, inner)
-                os.rename(inner, f".tenure-{secrets.token_hex(8)}", src_dir_fd=folder, dst_dir_fd=top)
+                # One that cannot be moved either is no reason to keep what lies beside it.
+                with contextlib.suppress(OSError):
+                    raised.append(_raised(folder, inner, top))
     except OSError:
-        return False
+        return raised
     finally:
         os.close(folder)
-    return _folder_removed(top, name)
+    _folder_removed(top, name)
+    return raised
+
+
+def _raised(folder: int, inner: str, top: int) -> str:
+    """Move an entry up; its name there."""
+    _admit(folder, inner)
+    name = f".tenure-{secrets.token_hex(8)}"
+    os.rename(inner, name, src_dir_fd=folder, dst_dir_fd=top)
+    return name
 
 
 def _unlinked(parent: int, name: str) -> bool:

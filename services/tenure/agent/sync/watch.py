@@ -73,6 +73,7 @@ class During:
         self._commit_runs = False
         self._watcher: Watcher | None = None
         self._watched: frozenset[tuple[Path, int]] = frozenset()
+        self._blind = False
         self._counted = 0
         self._rescan_ns = 0
         self._scanned_ns = 0
@@ -127,7 +128,8 @@ class During:
             if paths:
                 await self._note(paths)
             elif watcher is self._watcher:
-                return  # nothing more will be told: scans go on
+                self._blind = True  # nothing more will be told: scans go on
+                return
             self._wake.set()
 
     async def _note(self, paths: Sequence[Path]) -> None:
@@ -178,7 +180,7 @@ class During:
         await self._watch_folders(found.folders)
 
     async def _watch_folders(self, folders: frozenset[tuple[Path, int]]) -> None:
-        if folders == self._watched and self._watcher is not None:
+        if self._blind or (folders == self._watched and self._watcher is not None):
             return
         paths = sorted({path for path, _ in folders})[:_MAX_WATCHED]
         before, self._watcher = self._watcher, await self._make_watcher(paths)

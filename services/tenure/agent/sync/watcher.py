@@ -119,8 +119,17 @@ class NoWatcher:
 
 
 def _notify(folders: Sequence[Path]) -> RustNotify:
-    remaining = [str(folder) for folder in folders if folder.is_dir()]
+    remaining = [str(folder) for folder in folders if _is_text(folder) and folder.is_dir()]
     with contextlib.suppress(OSError):
         return RustNotify(remaining, False, False, 300, False, True)
     # Too many folders for the kernel's limit, or one of them vanished just now: watch what can be watched.
     return RustNotify([], False, False, 300, False, True)
+
+
+def _is_text(folder: Path) -> bool:
+    """Whether the notifications can be asked for it: they take no other names, nor tell any."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
