@@ -52,6 +52,7 @@ class Agent:
         self.worker_id = worker_id
         self.incarnation = f"{worker_id}.{count}"
         self.random = random
+        self.lazy = Random(f"{world.plan.seed}/lazy/{worker_id}.{count}")
         self.process = machine.process(self.incarnation)
         self.clock = machine.aware_clock(self.process)
         self.metadata = (("authorization", f"Bearer {secret}"),)
@@ -229,7 +230,7 @@ class SimulatedStream:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._connection = Connection(agent.link, agent.process, CONNECT, agent.metadata)
+        self._connection = Connection(agent.link, agent.process, CONNECT, agent.metadata, room=agent.world.plan.room)
         self._connection.client_end = self._connection.down.receiver = self
         self._items: deque[Item] = deque()
         self._waiting: asyncio.Future[None] | None = None
@@ -249,6 +250,9 @@ class SimulatedStream:
                 raise self._ended
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
+        world = self._agent.world
+        if world.plan.lazy_s and not world.healed:
+            await asyncio.sleep(self._agent.lazy.uniform(0, world.plan.lazy_s))
         item = self._items.popleft()
         if isinstance(item, End):
             self._ended = ended(item)

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 def states(world: World) -> list[str]:
     """What a fault that comes now meets."""
     server = world.server
-    if server is None or server.store is None:
+    if server is None:
         return ["no server"]
+    if server.store is None:
+        return ["starting"]
     states = ["starting"] if not server.serving else []
     if server.process.frozen:
         states.append("frozen server")

@@ -10,20 +10,29 @@ real engine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any, TypeVar
 
 from tenure.domain import events as e
+from tenure.domain.job import Job
 from tenure.store import chain
 from tenure.store.memory import MemoryStore
 from tenure.store.store import (
     AnsweredRequest,
+    Candidate,
     CommitOutcomeUnknown,
     Committed,
+    EventFilter,
     Head,
+    JobFilter,
+    JobOrder,
+    JobPage,
+    JobView,
     StorageFull,
     StorageReadOnly,
+    StoredJob,
     StoreError,
     TokenRow,
     Unit,
@@ -31,6 +40,8 @@ from tenure.store.store import (
 from tests.simulation.history import Checkpoint, Committing
 from tests.simulation.loop import Schedule
 from tests.simulation.process import Process
+
+T = TypeVar("T")
 
 LOG_ID = "simulated"
 EPOCH = 1
@@ -51,18 +62,22 @@ class Medium:
 
     Attributes:
         committed: when each unit became durable.
+        reading: dice for how long reads take.
         slow_s: a flush takes between these seconds.
+        read_s: a read takes at most so long; 0: no time at all.
         full, read_only: nothing can be written.
         failing: the next flush that begins fails; with a chance of this its data are on the medium all the same.
     """
 
     schedule: Schedule
     random: Random
+    reading: Random
     units: list[Written] = field(default_factory=list)
     events: list[e.RecordedEvent] = field(default_factory=list)
     tokens: dict[str, TokenRow] = field(default_factory=dict)
     committed: list[Committing] = field(default_factory=list)
     slow_s: tuple[float, float] = (0.0005, 0.01)
+    read_s: float = 0.0
     full: bool = False
     read_only: bool = False
     failing: float | None = None
@@ -186,6 +201,60 @@ class SimulatedStore(MemoryStore):
         """See `Store.add_token`."""
         self._simulated.medium.tokens[token.id] = token
         await super().add_token(token)
+
+    # What the real engine reads in a thread, where it is much: time passes before it looks, and after it has looked.
+
+    async def _late(self, read: Coroutine[Any, Any, T]) -> T:
+        medium = self._simulated.medium
+        if not medium.read_s:
+            return await read
+        try:
+            await asyncio.sleep(medium.reading.uniform(0, medium.read_s / 2))
+            found = await read
+        finally:
+            read.close()
+        await asyncio.sleep(medium.reading.uniform(0, medium.read_s / 2))
+        return found
+
+    async def read(
+        self, after: int, limit: int, event_filter: EventFilter | None = None
+    ) -> tuple[list[e.RecordedEvent], int]:
+        """See `Store.read`."""
+        return await self._late(super().read(after, limit, event_filter))
+
+    async def read_stream(self, stream: str, after_version: int, limit: int) -> list[e.RecordedEvent]:
+        """See `Store.read_stream`."""
+        return await self._late(super().read_stream(stream, after_version, limit))
+
+    async def load_jobs(self, ids: Sequence[str]) -> dict[str, StoredJob]:
+        """See `Store.load_jobs`."""
+        return await self._late(super().load_jobs(ids))
+
+    async def view_jobs(self, ids: Sequence[str]) -> dict[str, JobView]:
+        """See `Store.view_jobs`."""
+        return await self._late(super().view_jobs(ids))
+
+    async def browse(
+        self, job_filter: JobFilter, order: JobOrder, after: tuple[int, int] | None, limit: int, *, histories: bool
+    ) -> JobPage:
+        """See `Store.browse`."""
+        return await self._late(super().browse(job_filter, order, after, limit, histories=histories))
+
+    async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
+        """See `Store.candidates`."""
+        return await self._late(super().candidates(queue, after, limit, now_us))
+
+    async def count_ahead(self, queue: str, place: tuple[int, int], limit: int) -> int:
+        """See `Store.count_ahead`."""
+        return await self._late(super().count_ahead(queue, place, limit))
+
+    async def leased(self, after_id: str, limit: int) -> list[Job]:
+        """See `Store.leased`."""
+        return await self._late(super().leased(after_id, limit))
+
+    async def due(self, until_us: int, after: tuple[int, str] | None, limit: int) -> list[tuple[int, str]]:
+        """See `Store.due`."""
+        return await self._late(super().due(until_us, after, limit))
 
     @property
     def idle(self) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # How long after the faults everything may take to come to its end, and what is told then to be told.
 LIVENESS_NS = 1500 * NS
 REST_NS = 32 * NS
+ARRIVE_S = 2.0
 
 
 class Ending:
@@ -33,6 +34,7 @@ class Ending:
         self._world.healed = True
         self._world.network.off = False
         self._world.medium.slow_s = (0.0005, 0.01)
+        self._world.medium.read_s = 0.0
         for link in self._world.network.links.values():
             link.calm()
         self._world.history.healed_ns = self._world.schedule.now_ns
@@ -47,6 +49,8 @@ class Ending:
         for name in QUEUES if self._world.plan.pauses else ():
             while not await wishes.pause(name, paused=False):
                 await asyncio.sleep(1.0)
+        # What a client has given up may still be on its way to a server that was paused.
+        await asyncio.sleep(ARRIVE_S)
         end_ns = self._world.schedule.now_ns + LIVENESS_NS
         while self._world.schedule.now_ns < end_ns and not self._all_final():
             await asyncio.sleep(2.0)
@@ -63,6 +67,9 @@ class Ending:
 
     def _all_final(self) -> bool:
         if self._world.server is None or not self._world.server.serving:
+            return False
+        # What a client has given up may still be on its way to the disk.
+        if self._world.server.store is None or not self._world.server.store.idle:
             return False
         return all(phase is Phase.FINAL for phase in self._phases().values())
 

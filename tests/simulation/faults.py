@@ -15,6 +15,7 @@ from tests.simulation.process import Process
 
 if TYPE_CHECKING:
     from tests.simulation.agent import Agent
+    from tests.simulation.network import Link
     from tests.simulation.world import World
 
 Undo = Callable[[], None]
@@ -28,6 +29,8 @@ class Faults:
         # Faults that still last, with how each is undone.
         self._open: dict[int, tuple[Fault, Undo]] = {}
         self._count = 0
+        # How slow the disk is usually, and then by each fault that lasts.
+        self._slow: list[tuple[float, float]] = []
 
     def plan(self, faults: tuple[PlannedFault, ...]) -> None:
         """Have them come at their times."""
@@ -129,12 +132,16 @@ class Faults:
         fault.who = "disk"
         match kind:
             case "slow":
-                before = medium.slow_s
-                medium.slow_s = slow(0.2 + 0.8 * planned.measure, world.random)
-                fault.note = f"up to {medium.slow_s[1]:.3f} s"
+                usual = self._slow or [medium.slow_s]
+                made = slow(0.2 + 0.8 * planned.measure, world.random)
+                # Several may overlap, and end in any order; the last one that has not ended counts.
+                self._slow = [*usual, made]
+                medium.slow_s = made
+                fault.note = f"up to {made[1]:.3f} s"
 
                 def undo() -> None:
-                    medium.slow_s = before
+                    self._slow.remove(made)
+                    medium.slow_s = self._slow[-1]
 
                 return undo
             case "full":
@@ -165,6 +172,8 @@ class Faults:
     def _net(self, kind: str, planned: PlannedFault, fault: Fault) -> Undo | None:
         world = self._world
         links = list(world.network.links.values())
+        if kind in ("all", "workers"):
+            return self._net_of_many(links if kind == "all" else links[: len(world.agents)], kind, fault)
         link = links[planned.target % len(links)]
         fault.who = link.name
         if kind == "cut":
@@ -174,6 +183,21 @@ class Faults:
             return None
         link.block(up=kind in ("block", "up"), down=kind in ("block", "down"))
         return link.heal
+
+    def _net_of_many(self, links: list[Link], kind: str, fault: Fault) -> Undo | None:
+        """Nobody gets through: the server's own network card, or the network that the workers are in."""
+        fault.who = "server" if kind == "all" else "workers"
+        hit = [link for link in links if link.up and link.down]
+        if not hit:
+            return None
+        for link in hit:
+            link.block(up=True, down=True)
+
+        def heal() -> None:
+            for link in hit:
+                link.heal()
+
+        return heal
 
     def _agent(self, kind: str, planned: PlannedFault, fault: Fault) -> Undo | None:
         world = self._world

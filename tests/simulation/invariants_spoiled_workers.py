@@ -103,6 +103,18 @@ def a_lost_lease_is_called_held() -> Example:
 
 
 @breaks("held-means-held")
+def a_lease_is_called_held_by_the_second_of_two_answers() -> Example:
+    example, _ = made.running()
+    for at_s, count in ((31, 3), (33, 4)):
+        beat = pb.Beat(lease_id=made.LEASE, count=count)
+        example.up(at_s, pb.ConnectRequest(heartbeat=pb.Heartbeat(beats=[beat])), 0)
+    example.write(32, made.expired(20), made.requeued(e.RequeueCause.LOST, 32))
+    item = pb.HeartbeatAck.Item(lease_id=made.LEASE, state=made.HELD)
+    example.down(34, pb.ConnectResponse(heartbeat_ack=pb.HeartbeatAck(items=[item, item])), 0)
+    return example
+
+
+@breaks("held-means-held")
 def a_lease_is_called_held_that_nobody_has_written() -> Example:
     example, _ = made.running()
     example.accept(14, lease_id="lease-9")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,18 +68,24 @@ def live_leases_are_kept(case: Case) -> Iterator[str]:
 
 
 def held_means_held(case: Case) -> Iterator[str]:
-    """Whenever the server says of a lease that it is held, it is live in the log (promise 3)."""
+    """Whenever the server says of a lease that it is held, it was live in the log when that was asked (promise 3)."""
     for stream in case.streams.values():
-        asked: dict[str, int] = {}
+        asked: dict[str, list[int]] = {}
         for said in stream.server:
             if said.end == "server-got":
-                asked.update(dict.fromkeys(_leases_asked(said), said.at_ns))
+                for lease_id in _leases_asked(said):
+                    asked.setdefault(lease_id, []).append(said.at_ns)
                 continue
-            for lease_id in _leases_held(said):
+            for lease_id, held in _leases_told(said):
+                # Answers come in the order of what they answer; nobody asks for that of an Accept.
+                waiting = asked.get(lease_id) if _kind(said) != "accept_ack" else None
+                asked_ns = waiting.pop(0) if waiting else said.at_ns
+                if not held:
+                    continue
                 tenure = case.story.tenures.get(lease_id)
                 if tenure is None or tenure.granted > said.durable:
                     yield f"{stream.worker_id} was told that it holds lease {lease_id}, which is not in the log"
-                elif tenure.ended and case.told_ns(tenure.ended) < asked.get(lease_id, said.at_ns):
+                elif tenure.ended and case.told_ns(tenure.ended) < asked_ns:
                     yield f"{stream.worker_id} was told in {_kind(said)} that it holds {tenure}, which was over"
 
 
@@ -201,15 +208,19 @@ def cancels_are_told(case: Case) -> Iterator[str]:
 
 
 def revoked_is_told(case: Case) -> Iterator[str]:
-    """When a lease is taken from a worker that holds it, it is told at once, if it is connected (1.2, 1.9/4)."""
+    """When a lease is taken from a worker that holds it, it is told at once, if it is connected and has read what
+    it was sent before (1.2, 1.9/4)."""
     for stream in case.streams.values():
         held: dict[str, int] = {}
         told: set[str] = set()
+        read_ns = [said.at_ns for said in stream.worker if said.end == "worker-got"]
+        sent = 0
         for said in stream.server:
+            sent += said.end == "server-sent"
             message: Any = said.message
             match message.WhichOneof("message"):
                 case "accept_ack" | "welcome":
-                    held.update(dict.fromkeys(_leases_held(said), said.at_ns))
+                    held.update((lease_id, said.at_ns) for lease_id, held_now in _leases_told(said) if held_now)
                 case "stop":
                     told |= {item.lease_id for item in message.stop.items}
                 case "report" | "decline":
@@ -218,6 +229,8 @@ def revoked_is_told(case: Case) -> Iterator[str]:
                             held.pop(item.lease_id, None)
                 case _:
                     pass
+            if bisect_left(read_ns, said.at_ns) < sent:
+                continue  # as long as something is on its way, more may have to wait until there is room for it
             for lease_id in [one for one in held if one not in told]:
                 tenure = case.story.tenures.get(lease_id)
                 if tenure is None or not tenure.ended:
@@ -261,16 +274,16 @@ def _leases_asked(said: Said) -> list[str]:
             return []
 
 
-def _leases_held(said: Said) -> list[str]:
-    """The leases that the server calls held."""
+def _leases_told(said: Said) -> list[tuple[str, bool]]:
+    """The leases of which the server says whether they are held."""
     message = _message(said)
     match message.WhichOneof("message"):
         case "welcome":
-            return [verdict.lease_id for verdict in message.welcome.leases if verdict.keep]
+            return [(verdict.lease_id, verdict.keep) for verdict in message.welcome.leases]
         case "accept_ack":
-            return [item.lease_id for item in message.accept_ack.items if item.state == HELD]
+            return [(item.lease_id, item.state == HELD) for item in message.accept_ack.items]
         case "heartbeat_ack":
-            return [item.lease_id for item in message.heartbeat_ack.items if item.state == HELD]
+            return [(item.lease_id, item.state == HELD) for item in message.heartbeat_ack.items]
         case _:
             return []
 

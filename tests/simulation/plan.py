@@ -6,7 +6,7 @@ kind and not only in detail. All of it follows from the seed alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from tests.simulation.loop import NS
@@ -40,6 +40,19 @@ KINDS: dict[str, tuple[float, int, float, float]] = {
     "store.refusing": (0.08, 1, 1.0, 20.0),
     "store.slow": (0.12, 2, 2.0, 60.0),
 }
+# Kinds that came later, with dice of their own, so that what came of a seed before still comes of it: likewise.
+LATER: dict[str, tuple[float, int, float, float]] = {
+    "net.all": (0.04, 2, 1.0, 60.0),
+    "net.workers": (0.04, 2, 1.0, 60.0),
+}
+# How many messages a stream to a worker takes that were not read yet.
+ROOMS = (64, 64, 64, 2, 1)
+# How long a worker takes at most to read one, in seconds, where there is room for few.
+LAZY = (0.0, 1.0, 4.0)
+# How long reads of the store take at most, in seconds.
+READS = (0.0, 0.0, 0.0, 0.05, 0.3)
+# Part of the seeds that have a wave of jobs.
+WAVES = 0.12
 # Steps of a wall clock, in seconds.
 STEPS = (15.0, -15.0, 3600.0, -3600.0, 259_200.0, -259_200.0, 2.0, -2.0)
 
@@ -102,13 +115,31 @@ class ClientPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """Jobs that are created all at once, long and with the same interval of beats: their leases run in step.
+
+    Attributes:
+        at_s: when.
+        interval_s: between their beats.
+    """
+
+    jobs: int
+    at_s: float
+    interval_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything of one seed.
 
     Attributes:
         shuffle: callbacks that could run at the same instant run in any order.
         kinds: of faults that are on.
-        jobs: how many are created, at most.
+        jobs: how many are created, at most, besides those of the wave.
+        wave: None: there is none.
+        room: how many messages a stream to a worker takes that were not read yet.
+        lazy_s: how long a worker takes to read the next one, at most.
+        read_s: how long the store takes to read, at most.
         heal_ns: from then on nothing goes wrong any more.
     """
 
@@ -120,6 +151,10 @@ class Plan:
     faults: tuple[PlannedFault, ...]
     kinds: tuple[str, ...]
     jobs: int
+    wave: Wave | None
+    room: int
+    lazy_s: float
+    read_s: float
     pauses: bool
     slow_disk: float
     heal_ns: int
@@ -145,17 +180,51 @@ def plan_of(seed: int) -> Plan:
         for number in range(random.choice((2, 2, 3, 3, 4)))
     )
     clients = tuple(_client(random, tail) for _ in range(random.choice((1, 2, 2, 3))))
-    return Plan(
+    plan = Plan(
         seed=seed,
         shuffle=random.random() < 0.4,
         server=_machine(random, clocks, tail),
         workers=workers,
         clients=clients,
-        faults=tuple(_faults(random, kinds, heal_s, len(workers), len(clients), often=often)),
+        faults=tuple(_faults(random, KINDS, kinds, heal_s, len(workers), len(clients), often=often)),
         kinds=kinds,
         jobs=random.randint(2, 10),
+        wave=None,
+        room=64,
+        lazy_s=0.0,
+        read_s=0.0,
         pauses=random.random() < 0.3,
         slow_disk=random.choice((0.0, 0.0, 0.3)),
+        heal_ns=int(heal_s * NS),
+    )
+    return plan if quiet else _later(plan)
+
+
+def _later(plan: Plan) -> Plan:
+    """What came later, with dice of its own."""
+    random = Random(f"{plan.seed}/later")
+    room, read_s = random.choice(ROOMS), random.choice(READS)
+    lazy_s = random.choice(LAZY) if room < plan.room else 0.0
+    kinds = tuple(kind for kind, (chance, *_) in LATER.items() if random.random() < chance)
+    heal_s = plan.heal_ns / NS
+    wave, workers = None, plan.workers
+    if random.random() < WAVES:
+        wave = Wave(jobs=random.randint(5, 9), at_s=random.uniform(1, 4), interval_s=random.choice((2, 5)))
+        workers = tuple(replace(worker, slots=3) for worker in workers)
+        # Long enough for a lease to begin and to run out twice, and for most of them to be cut off meanwhile.
+        heal_s = max(heal_s, 20.0 + 4 * wave.interval_s)
+        kinds = kinds or (random.choice(tuple(LATER)),)
+    more = _faults(random, LATER, kinds, heal_s, len(workers), len(plan.clients), often=False)
+    faults = sorted((*plan.faults, *more), key=lambda fault: (fault.begin_ns, fault.kind))
+    return replace(
+        plan,
+        workers=workers,
+        faults=tuple(faults),
+        kinds=(*plan.kinds, *kinds),
+        wave=wave,
+        room=room,
+        lazy_s=lazy_s,
+        read_s=read_s,
         heal_ns=int(heal_s * NS),
     )
 
@@ -183,11 +252,18 @@ def _client(random: Random, tail: float) -> ClientPlan:
 
 
 def _faults(
-    random: Random, kinds: tuple[str, ...], heal_s: float, workers: int, clients: int, *, often: bool
+    random: Random,
+    known: dict[str, tuple[float, int, float, float]],
+    kinds: tuple[str, ...],
+    heal_s: float,
+    workers: int,
+    clients: int,
+    *,
+    often: bool,
 ) -> list[PlannedFault]:
     found = []
     for kind in kinds:
-        _, most, shortest, longest = KINDS[kind]
+        _, most, shortest, longest = known[kind]
         count = random.randint(1, most if often else max(1, most // 2))
         for _ in range(count):
             begin_s = random.uniform(0.5, heal_s)

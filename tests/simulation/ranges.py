@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.simulation.plan import KINDS
+from tests.simulation.plan import KINDS, LATER
 from tests.simulation.running import Outcome, run_seed
 
 # So many seeds are one piece of work, and between collections of garbage.
@@ -79,7 +79,7 @@ class Totals:
         """Pairs of fault and state that did not occur."""
         return [
             f"{kind} × {state}"
-            for kind in KINDS
+            for kind in (*KINDS, *LATER)
             for state in STATES
             if not (kind.startswith("server.") and state in _NEEDS_A_SERVER) and not self.coverage[f"{kind} × {state}"]
         ]

@@ -23,7 +23,7 @@ class Bench:
 
     def __init__(self, seed: int = 1) -> None:
         self.schedule = Schedule()
-        self.medium = Medium(self.schedule, Random(seed))
+        self.medium = Medium(self.schedule, Random(seed), Random(seed))
         self.machine = Machine(self.schedule, "m")
         self.fatal: list[BaseException] = []
         self.boot = -1

@@ -13,6 +13,7 @@ from tenure.v1 import admin_service_pb2, job_pb2, job_service_pb2, queue_service
 from tests.simulation.client import Caller
 from tests.simulation.history import Refusal
 from tests.simulation.loop import NS
+from tests.simulation.plan import Wave
 from tests.simulation.server import QUEUES
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Wishes:
         """Wish for things, one after the other, until there are no more wishes or the faults are over."""
         plan = self._caller.plan
         async with asyncio.TaskGroup() as group:
+            if self._world.plan.wave is not None and self._caller is self._world.callers[-1]:
+                group.create_task(self._wave(self._world.plan.wave), name="wave")
             if self._random.random() < 0.4:
                 kind = "events" if self._caller.admin else "job"
                 self._watch(group, kind, "")
@@ -61,7 +64,7 @@ class Wishes:
         jobs = self._known()
         if not jobs or pick < 0.3:
             if len(self._world.jobs) < self._world.plan.jobs:
-                return self._create
+                return lambda: self._create(group)
             pick = 0.3 + 0.7 * self._random.random()
         if not jobs:
             return self._browse
@@ -103,7 +106,7 @@ class Wishes:
         work = self._caller.watch(kind, job_id, pause_s=slow, room=self._random.choice((1, 4, 64)))
         group.create_task(work, name="watch")
 
-    async def _create(self) -> None:
+    async def _create(self, group: asyncio.TaskGroup) -> None:
         world, random = self._world, self._random
         count = min(random.choice((1, 1, 1, 2, 3)), world.plan.jobs - len(world.jobs))
         if count < 1:
@@ -116,6 +119,23 @@ class Wishes:
         if answer is not None and not isinstance(answer, Refusal) and not request.validate_only:
             for item in answer.responses:
                 world.jobs[item.id] = self._caller.subject
+            if world.plan.read_s and answer.responses and len(world.history.watches) < 6:
+                # What is created is followed at once, or all of it: snapshots that are read while much changes.
+                self._watch(group, "job", random.choice(("", answer.responses[0].id)))
+
+    async def _wave(self, wave: Wave) -> None:
+        """Many jobs at once, which any worker may run, and which go on until the faults are over or longer."""
+        random = Random(f"{self._world.plan.seed}/wave")
+        await asyncio.sleep(wave.at_s)
+        items = [
+            job_service_pb2.CreateJobsRequest.Item(specification=_long(random, f"wave{number}", wave.interval_s))
+            for number in range(wave.jobs)
+        ]
+        request = job_service_pb2.CreateJobsRequest(items=items, request_id=f"{self._caller.name}-wave")
+        answer: Any = await self._caller.wish("CreateJobs", request)
+        if answer is not None and not isinstance(answer, Refusal):
+            for item in answer.responses:
+                self._world.jobs[item.id] = self._caller.subject
 
     def _specification(self) -> job_pb2.JobSpecification:
         random = self._random
@@ -216,6 +236,20 @@ def specification(random: Random, key: str, *, twin: bool, kinds: tuple[str, ...
     if random.random() < 0.4:
         _sync(spec, random, key)
     return spec
+
+
+def _long(random: Random, key: str, interval_s: float) -> job_pb2.JobSpecification:
+    """A job that runs for a while and does nothing else."""
+    return job_pb2.JobSpecification(
+        queue="default",
+        name=key,
+        command="work",
+        arguments=[f"steps={random.randint(4, 6)}", "each=12"],
+        max_failures=2,
+        heartbeat_interval=span(interval_s),
+        time_allocation=span(300),
+        environment={"KEY": key},
+    )
 
 
 def _sync(spec: job_pb2.JobSpecification, random: Random, key: str) -> None:

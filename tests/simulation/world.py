@@ -62,7 +62,8 @@ class World:
         self.nature: Process = process_of(self.schedule, "nature")
         self.network = Network(self.schedule, self.nature)
         self.objects = Objects(Random(f"{plan.seed}/objects"))
-        self.medium = Medium(self.schedule, Random(f"{plan.seed}/disk"), on_written=self._written)
+        disk, reads = Random(f"{plan.seed}/disk"), Random(f"{plan.seed}/reads")
+        self.medium = Medium(self.schedule, disk, reads, read_s=plan.read_s, on_written=self._written)
         if plan.slow_disk:
             self.medium.slow_s = (0.001, plan.slow_disk)
         self.history.committed = self.medium.committed

@@ -50,8 +50,7 @@ BUGS = (
         name="cancel-forgets-the-assignment",
         sentence="A job that is cancelled while its assignment waits to be sent is sent to the worker all the same.",
         caught_by=frozenset({"ended-jobs-are-not-given-out"}),
-        seeds=2000,
-        blind="no stream to a worker is ever so full that an assignment waits to be sent",
+        seeds=300,
         edits=(
             Edit(
                 where=_SESSIONS + "_ended",
@@ -101,8 +100,7 @@ BUGS = (
         name="watch-snapshot-repeated",
         sentence="A watch repeats events that were part of its snapshot.",
         caught_by=frozenset({"watches-are-slices"}),
-        seeds=2000,
-        blind="a snapshot is read in one instant, so that nothing changes meanwhile",
+        seeds=50,
         edits=(
             Edit(
                 where=_WATCHES + "_response",

@@ -132,8 +132,7 @@ BUGS = (
         name="no-mass-expiry-brake",
         sentence="Leases that run out in masses are ended at once, as if it could not be the server's own fault.",
         caught_by=frozenset({"masses-are-held"}),
-        seeds=2000,
-        blind="a world seldom has more than three leases, and none has yet lost so many within a second",
+        seeds=300,
         edits=(
             Edit(
                 where=_LEASES + "_brake",

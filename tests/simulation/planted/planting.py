@@ -94,7 +94,6 @@ class Planted:
         caught_by: the invariants of which one is to notice it; a violation of another one does not count.
         seeds: within so many seeds, counted from 1, it is to be found.
         edits: the bug itself.
-        blind: why the simulation does not see it, as far as is known; empty: it does.
     """
 
     name: str
@@ -102,7 +101,6 @@ class Planted:
     caught_by: frozenset[str]
     seeds: int
     edits: tuple[Edit, ...]
-    blind: str = ""
 
     @contextmanager
     def planted(self) -> Iterator[None]:
