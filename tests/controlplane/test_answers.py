@@ -219,6 +219,39 @@ async def test_no_beat_is_answered_while_the_end_of_its_lease_is_being_written()
 
 
 @pytest.mark.parametrize("written", [True, False])
+async def test_started_is_answered_when_it_is_known_whether_its_lease_is_over(written: bool) -> None:
+    disk = SlowDisk()
+    async with Plane(store=MemoryStore(disk=disk)) as plane:
+        worker, other = FakeWorker(plane, "a"), FakeWorker(plane, "b")
+        await worker.connect()
+        await other.connect()
+        job_id, _ = await plane.create(2)
+        await plane.settle()
+        [one], [another] = worker.assignments, other.assignments
+        assert one.job_id == job_id
+        await worker.accept(one.lease_id)
+        await other.accept(another.lease_id)
+        await plane.clock.advance(59)
+        disk.open.clear()
+        # What is written first is another's beat: the end of this lease waits behind it, and is not on its way.
+        await other.beat(another.lease_id)
+        await plane.clock.advance(5)
+        assert await worker.report(started(one.lease_id)) == []
+        disk.full = not written
+        disk.open.set()
+        await plane.settle()
+        disk.full = False
+        answers = [ack.state for message in worker.heard() for ack in message.report_ack.items]
+        if written:
+            assert answers == [LOST]
+            assert (await plane.job(job_id)).num_interruptions == 1
+        else:
+            await plane.clock.advance(30)
+            assert LOST not in answers
+            assert (await plane.job(job_id)).num_interruptions == 0
+
+
+@pytest.mark.parametrize("written", [True, False])
 async def test_welcome_waits_until_it_is_known_which_leases_are_over(written: bool) -> None:
     disk = SlowDisk()
     async with Plane(store=MemoryStore(disk=disk)) as plane:

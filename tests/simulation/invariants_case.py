@@ -261,8 +261,8 @@ class Case:
 
     @cached_property
     def clock_jumps(self) -> list[Span]:
-        """When a clock was set, or stood still and then caught up."""
-        return [*self.faults("clock."), *self.faults("server.suspend")]
+        """When a clock was set."""
+        return self.faults("clock.")
 
     @cached_property
     def disk_trouble(self) -> list[Span]:

@@ -142,6 +142,10 @@ class Leases:
         live = self._all.get(lease_id)
         return live if live is not None and live.worker is worker else None
 
+    def any_ending(self, lease_ids: Iterable[str]) -> bool:
+        """The end of one of them is being written down, or waits for that."""
+        return any(live is not None and live.ending for live in map(self._all.get, lease_ids))
+
     def unclaimed(self, worker_id: str) -> list[Live]:
         """Leases of a worker of that id that no worker has claimed since the start."""
         return list(self._unclaimed.get(worker_id, {}).values())

@@ -13,6 +13,7 @@ from tenure.controlplane.leases import Leases, Live
 from tenure.controlplane.session import Session
 from tenure.controlplane.status import of_store_error
 from tenure.controlplane.times import set_timestamp
+from tenure.controlplane.upkeep import Upkeep
 from tenure.controlplane.workers import Worker, Workers
 from tenure.domain import commands as c
 from tenure.domain import events as e
@@ -51,6 +52,7 @@ class Reports:
         clock: Clock,
         workers: Workers,
         leases: Leases,
+        upkeep: Upkeep,
         on_last: Callable[[str, pb.Report.Item], None] = lambda worker_id, item: None,
     ) -> None:
         self._handler = handler
@@ -58,6 +60,7 @@ class Reports:
         self._clock = clock
         self._workers = workers
         self._leases = leases
+        self._upkeep = upkeep
         self._on_last = on_last
 
     async def answer(self, session: Session, report: pb.Report) -> None:
@@ -66,6 +69,9 @@ class Reports:
         Raises:
             CommitOutcomeUnknown: the process is about to end.
         """
+        # Whether an attempt may go on cannot be said while the end of its lease is on its way to the log.
+        begun = [item.lease_id for item in report.items if item.WhichOneof("outcome") == "started"]
+        await self._upkeep.until(lambda: not self._leases.any_ending(begun))
         steps: list[Step] = []
         asked: list[int | None] = []
         for item in report.items:

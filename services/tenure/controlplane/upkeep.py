@@ -43,9 +43,11 @@ class Upkeep:
         self._steps.append(Step(job_id=job_id, command=command))
         self._filled.set()
 
-    async def carried_out(self) -> None:
-        """Return when the next batch has been carried out, or was not for want of a working store."""
-        await self._batch.wait()
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once that is so; it is looked at again whenever a batch has been carried out, or was not for want of
+        a working store."""
+        while not condition():
+            await self._batch.wait()
 
     async def run(self) -> None:
         """Carry out what comes, for ever.

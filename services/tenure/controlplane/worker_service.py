@@ -88,6 +88,7 @@ class WorkerService:
                 clock=clock,
                 workers=self._workers,
                 leases=self._leases,
+                upkeep=self._upkeep,
                 on_last=self.logs.reported,
             ),
         )
@@ -201,15 +202,10 @@ class WorkerService:
 
     async def _decided(self, hello: pb.Hello) -> None:
         """Wait until it is known of every lease the worker names whether it is over: Welcome has to say so."""
-
-        def open_() -> bool:
-            named = (self._leases.get(held.lease_id) for held in hello.leases)
-            return any(live is not None and live.ending for live in named)
-
+        named = [held.lease_id for held in hello.leases]
         try:
             async with asyncio.timeout(FIRST_MESSAGE_S):
-                while open_():
-                    await self._upkeep.carried_out()
+                await self._upkeep.until(lambda: not self._leases.any_ending(named))
         except TimeoutError:
             text = "the end of one of the worker's leases is being written down for long; connect again"
             raise Refused(Reason.COMMIT_OUTCOME_UNKNOWN, text) from None
