@@ -262,7 +262,7 @@ class Case:
     @cached_property
     def clock_jumps(self) -> list[Span]:
         """When a clock was set."""
-        return self.faults("clock.")
+        return list(self.faults("clock."))
 
     @cached_property
     def disk_trouble(self) -> list[Span]:
