@@ -163,6 +163,10 @@ def test_an_application_of_the_file_wins_over_the_example() -> None:
         ("[scrub]\nevents_per_second = 0", "t.toml: [scrub] events_per_second: Input should be greater"),
         ("[webhooks]\nmax_attempts = 0", "t.toml: [webhooks] max_attempts: Input should be greater"),
         ("[limits]\ncalls = 'many'", "t.toml: [limits] calls: Input should be a valid integer"),
+        (
+            "[limits]\ndeadline = '10m'",
+            "t.toml: [limits] deadline is 600 s, max_deadline 300 s: a call without a deadline would get more than",
+        ),
         ("a = ]", "t.toml: Invalid value (at line 1, column 5)"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tenure.controlplane.config import Configuration
-from tenure.controlplane.scrubbing import FIRST_S, PIECE, RETRY_S, Scrubbing, ScrubSettings
+from tenure.controlplane.scrubbing import DAY_US, FIRST_S, PIECE, RETRY_S, Scrubbing, ScrubSettings
 from tenure.store.memory import MemoryStore
 from tenure.store.store import Scrubbed, StoreError
 from tests.acceptance.callers import Caller, refusal
@@ -29,9 +29,11 @@ class Log(MemoryStore):
     wrong = 0
     fails = False
     looks = 0
+    turn = -1
 
     async def scrub(self, after: Scrubbed, limit: int) -> Scrubbed:
         self.looks += 1
+        self.turn = after.turn
         if self.fails:
             raise StoreError("it cannot be read now")
         if self.wrong:
@@ -48,6 +50,17 @@ def scrubbing_of(store: MemoryStore, clock: FakeClock, settings: ScrubSettings) 
         yield scrubbing
     finally:
         task.cancel()
+
+
+async def test_a_server_that_is_started_every_day_looks_at_other_rows_each_time() -> None:
+    turns = []
+    for day in range(3):
+        store, clock = Log(), FakeClock(1_729_433_317_000_000 + day * DAY_US)
+        await add_jobs(store, "a")
+        with scrubbing_of(store, clock, ScrubSettings()):
+            await clock.advance(FIRST_S + 0.1)
+        turns.append(store.turn)
+    assert [turn - turns[0] for turn in turns] == [0, 1, 2]
 
 
 async def test_a_pass_begins_a_minute_after_the_start_and_then_every_day() -> None:

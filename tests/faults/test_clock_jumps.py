@@ -29,7 +29,7 @@ from tests.proof.tools import faketime_library
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 
 JUMPS = size(short=15, full=1000)
-CONTROL_JUMPS = 15
+CONTROL_JUMPS = 100 if FULL else 15
 JUMP_EVERY_S = 0.25 if FULL else 0.1
 # No worker has so many leases that its loss is taken for a fault of the server's, and half of the slots are enough.
 HOSTS, SLOTS, JOBS = (12, 6, 30) if FULL else (4, 3, 4)

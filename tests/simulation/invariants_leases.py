@@ -59,14 +59,22 @@ class Expiry:
         grace = self.adopted and not self.heard
         self.least_ns = max(self.length_ns, GRACE_NS) if grace else self.length_ns
         self.due_server_ns = self.ignored.server_ns + self.least_ns
+        self._suspended = list(case.faults("server.suspend"))
 
     def virtual_ns(self, server_ns: int) -> int:
-        """When the server's clock showed that; a while before the expiry, with no standstill between."""
-        return self.commit.durable_ns - round((self.commit.server_ns - server_ns) / self.boot.rate)
+        """When the server's clock showed that, before the expiry."""
+        reached_ns = self.commit.durable_ns - round((self.commit.server_ns - server_ns) / self.boot.rate)
+        # The clock of a suspended machine stands still.
+        for span in reversed(self._suspended):
+            if span.end_ns is not None and reached_ns < span.end_ns <= self.commit.durable_ns:
+                reached_ns -= span.end_ns - span.begin_ns
+        return reached_ns
 
     def server_ns(self, virtual_ns: int) -> int:
         """What the server's clock showed then, likewise."""
-        return self.commit.server_ns - round((self.commit.durable_ns - virtual_ns) * self.boot.rate)
+        spent_ns = self.commit.durable_ns - virtual_ns
+        spent_ns -= sum_of(self._suspended, virtual_ns, self.commit.durable_ns)
+        return self.commit.server_ns - round(spent_ns * self.boot.rate)
 
 
 def _expiries(case: Case) -> list[Expiry]:

@@ -84,7 +84,7 @@ def parse_config(text: str, name: str = "tenure.toml") -> Configuration:
     except ValidationError as error:
         lines = [f"{name}: {_where(one['loc'])}{_what(one['type'], one['msg'])}" for one in _errors(error)]
         raise ConfigError("\n".join(lines)) from None
-    problems = _doubles(file)
+    problems = [*_doubles(file), *_contradictions(file)]
     if problems:
         raise ConfigError("\n".join(f"{name}: {problem}" for problem in problems))
     applications = tuple(
@@ -110,6 +110,15 @@ def parse_config(text: str, name: str = "tenure.toml") -> Configuration:
         webhooks=file.webhooks.settings(),
         scrub=file.scrub.settings(),
     )
+
+
+def _contradictions(file: File) -> list[str]:
+    """What cannot be true together."""
+    limits = file.limits.applied_to(Limits())
+    if limits.deadline_s > limits.max_deadline_s:
+        what = f"deadline is {limits.deadline_s:g} s, max_deadline {limits.max_deadline_s:g} s"
+        return [f"[limits] {what}: a call without a deadline would get more than one may have"]
+    return []
 
 
 def _doubles(file: File) -> list[str]:

@@ -176,14 +176,21 @@ class Pipeline:
         """It ends by itself."""
         self._streams.pop(call, None)
 
-    async def admit(self, secret: str, method: Method) -> Identity:
-        """Look up who calls with a token that is not in the cache, and whether they may.
+    async def admit(self, secret: str, method: Method, place: Place) -> Identity:
+        """Look up who calls with a token that is not in the cache, and whether they may; the place is theirs then.
 
         Raises:
-            Refused: CREDENTIALS_INVALID, ROLE_NOT_ALLOWED.
+            Refused: CREDENTIALS_INVALID, ROLE_NOT_ALLOWED, LIMIT_EXCEEDED.
         """
-        identity = await self.tokens.identify(secret)
-        authorise(identity, method.roles)
+        try:
+            identity = await self.tokens.identify(secret)
+            authorise(identity, method.roles)
+        except Refused:
+            # Not when gRPC is done with the call: those who do not take their refusals would hold the places that all
+            # share whose token has still to be looked up.
+            place.leave()
+            raise
+        place.known_as(identity.principal)
         return identity
 
     def explain(self, error: Exception, rpc: str) -> Status:
@@ -220,7 +227,7 @@ class Place:
         self._pipeline = pipeline
         self._places: Shares | None = places
         self._bytes = 0
-        context.add_done_callback(self._leave)
+        context.add_done_callback(lambda _context: self.leave())
 
     def known_as(self, holder: str) -> None:
         """It is now known who has it.
@@ -250,7 +257,8 @@ class Place:
             self._pipeline.unread.give_back(self.holder, size)
             self._bytes -= size
 
-    def _leave(self, _context: object) -> None:
+    def leave(self) -> None:
+        """Give all of it back."""
         places, self._places = self._places, None
         if places is not None:
             places.give_back(self.holder)

@@ -22,6 +22,7 @@ REST_S = 1.0
 AGAIN_S = 1.0
 # When a piece is asked for again that could not be read.
 RETRY_S = 60.0
+DAY_US = 86_400_000_000
 
 REMEDY = "stop the server, look after the disk, and restore the newest backup with `tenure log restore`"
 
@@ -49,6 +50,8 @@ class Scrubbing:
         self._clock = clock
         self._interval_s = settings.interval_us / 1_000_000
         self._pause_s = PIECE / settings.events_per_second
+        # Which rows are looked at goes on with the days: a server that is started every day looks at others each time.
+        self._first_turn = clock.wall_us() // DAY_US
         self.position = 0
         self.passes = 0
         self.errors = 0
@@ -69,7 +72,7 @@ class Scrubbing:
 
     async def read_all(self) -> None:
         """One pass, to the end that the log has now."""
-        reached, end = Scrubbed(turn=self.passes), self._store.head().position
+        reached, end = Scrubbed(turn=self._first_turn + self.passes), self._store.head().position
         while reached.position < end:
             try:
                 found = await self._store.scrub(reached, PIECE)

@@ -201,10 +201,8 @@ class RunningStream:
 
     async def _serve(self) -> None:
         method = self.method
-        if self.identity is ANONYMOUS and method.roles is not OPEN:
-            self.identity = await self._pipeline.admit(self._secret, method)
-            if self._place is not None:
-                self._place.known_as(self.identity.principal)
+        if self.identity is ANONYMOUS and method.roles is not OPEN and self._place is not None:
+            self.identity = await self._pipeline.admit(self._secret, method, self._place)
         if method.function is None:
             raise not_implemented()
         await self._begin()

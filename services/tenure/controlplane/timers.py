@@ -29,7 +29,8 @@ HORIZON_US = 600_000_000
 REFRESH_US = 300_000_000
 # The clock may be corrected while we sleep, so nobody sleeps longer than this.
 LONGEST_SLEEP_NS = 600 * SECOND_NS
-PURGE_EVERY_S = 3600.0
+# Soon after the start, so that a server that is started often forgets them too, and then now and again.
+PURGE_FIRST_S, PURGE_EVERY_S = 60.0, 3600.0
 REQUESTS_KEPT_US = 7 * 24 * 3600 * 1_000_000
 PAGE = 1000
 # Behind every id.
@@ -132,9 +133,10 @@ class Timers:
 
     async def purge(self) -> None:
         """Forget old answers, for ever."""
+        await self._clock.sleep(PURGE_FIRST_S)
         while True:
-            await self._clock.sleep(PURGE_EVERY_S)
             await self._try(self._purge, "requests_not_purged")
+            await self._clock.sleep(PURGE_EVERY_S)
 
     async def _purge(self) -> None:
         await self._store.purge_requests(self._clock.wall_us() - REQUESTS_KEPT_US)

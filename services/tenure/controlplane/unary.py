@@ -90,8 +90,7 @@ class RunningCall:
         method, pipeline = self._method, self._pipeline
         self._waiting.add(scope, asyncio.get_running_loop().time())
         if self.identity is ANONYMOUS and method.roles is not OPEN:
-            self.identity = await pipeline.admit(self._secret, method)
-            place.known_as(self.identity.principal)
+            self.identity = await pipeline.admit(self._secret, method, place)
         if (function := method.function) is None:
             raise not_implemented()
         # What waits for its turn holds no message: gRPC takes a large one in only when it is asked for.
