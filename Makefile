@@ -29,7 +29,7 @@ setup: $(PROJECT_INSTALLED) ## Make .venv with everything pinned; needs Python 3
 demo: $(PROJECT_INSTALLED) ## See a job run, lose its worker, resume, be extended and be cancelled (about a minute)
 	@$(VENV)/bin/tenure demo
 
-# One worker a processor, at most four; whole files, in the order that tests/conftest.py gives them.
+# One worker more than processors, at most four; whole files, in the order that tests/conftest.py gives them.
 .PHONY: test
 test: $(PROJECT_INSTALLED) ## Run the tests
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -25,7 +25,7 @@ FAULT = (
 def run(part: int, parts: int) -> Totals:
     """One part of the seeds, each of the same length; all of them in one go when it is the full form."""
     if FULL:
-        return run_range(1, SEEDS, processes=2)
+        return run_range(1, SEEDS, processes=2, every=True)
     share = SEEDS // parts
     return run_range(part * share + 1, (part + 1) * share)
 
