@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tenure.v1 import worker_service_pb2 as pb
-from tests.controlplane.fleet import FakeWorker, Plane, succeeded
+from tests.controlplane.fleet import FakeWorker, Plane, stopped, succeeded
 
 
 async def say(worker: FakeWorker, slots: int) -> None:
@@ -38,3 +38,23 @@ async def test_with_fewer_those_it_holds_go_on() -> None:
         await worker.report(succeeded(two.lease_id))
         await plane.settle()
         assert [each.job_id for each in worker.assignments] == jobs
+
+
+async def test_a_slot_is_taken_until_its_worker_says_that_nothing_runs_there_if_it_was_ever_told_to_begin() -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        await plane.create(2)
+        await plane.settle()
+        [one] = worker.assignments
+        assert [ack.state for ack in await worker.accept(one.lease_id)] == [pb.LEASE_STATE_HELD]
+        # It has that answer, reads no more, and asks again; the lease is over before the second answer has left.
+        worker.call.open.clear()
+        await worker.beat(one.lease_id)
+        await worker.accept(one.lease_id)
+        await plane.clock.advance(90)
+        worker.call.open.set()
+        await plane.settle()
+        assert [each.lease_id for each in worker.assignments] == [one.lease_id]
+        await worker.report(stopped(one.lease_id))
+        assert len(worker.assignments) == 2

@@ -85,12 +85,13 @@ class Answers:
                     self._workers.release(worker, lease_id)
                 continue
             self._leases.accept(live)
+            known = False
             if (slot := worker.busy.get(lease_id)) is not None:
-                slot.confirmed = True
+                known, slot.confirmed = slot.confirmed, True
             item = pb.AcceptAck.Item(lease_id=lease_id, state=pb.LEASE_STATE_HELD)
             if live.expires_us is not None:
                 set_timestamp(item.expires_at, live.expires_us)
-            session.outbox.accepted(item)
+            session.outbox.accepted(item, known=known)
             self._sessions.remind(live)
         session.flush()
 

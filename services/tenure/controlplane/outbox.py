@@ -20,12 +20,24 @@ _LOST = pb.LEASE_STATE_LOST
 class Outbox:
     """Messages of the server to one worker. All methods are plain; whoever sends them calls `take`."""
 
-    __slots__ = ("_accepts", "_assignments", "_beats", "_deadlines", "_direct", "_follows", "_reports", "_stops")
+    __slots__ = (
+        "_accepts",
+        "_assignments",
+        "_beats",
+        "_deadlines",
+        "_direct",
+        "_follows",
+        "_repeats",
+        "_reports",
+        "_stops",
+    )
 
     def __init__(self) -> None:
         self._direct: list[pb.ConnectResponse] = []
         self._assignments: dict[str, tuple[pb.Assignment, int]] = {}
         self._accepts: dict[str, pb.AcceptAck.Item] = {}
+        # Leases that wait in `_accepts` and of which the worker may know already that it holds them.
+        self._repeats: set[str] = set()
         self._beats: list[pb.HeartbeatAck.Item] | None = None
         self._reports: dict[tuple[str, int], pb.ReportAck.Item] = {}
         self._deadlines: dict[str, pb.DeadlineChanged.Item] = {}
@@ -54,8 +66,10 @@ class Outbox:
         """A job to run; `size` is about its bytes."""
         self._assignments[assignment.lease_id] = assignment, size
 
-    def accepted(self, item: pb.AcceptAck.Item) -> None:
-        """Answer to an Accept."""
+    def accepted(self, item: pb.AcceptAck.Item, *, known: bool = False) -> None:
+        """Answer to an Accept; `known`: one that was given before, perhaps on another stream."""
+        if known and item.lease_id not in self._accepts:
+            self._repeats.add(item.lease_id)
         self._accepts[item.lease_id] = item
 
     def heard(self, items: list[pb.HeartbeatAck.Item]) -> None:
@@ -89,7 +103,8 @@ class Outbox:
         return self._assignments.pop(lease_id, None) is not None
 
     def take_back_held(self, lease_id: str) -> bool:
-        """The lease is over: turn what waits to be sent from held into lost; whether an answer to Accept was."""
+        """The lease is over: turn what waits to be sent from held into lost; whether that was the first answer to its
+        Accept, so that the worker was never told that it may begin."""
         started = lease_id, pb.REPORT_KIND_STARTED
         if (report := self._reports.get(started)) is not None and report.state == _HELD:
             self._reports[started] = pb.ReportAck.Item(lease_id=lease_id, state=_LOST, kind=pb.REPORT_KIND_STARTED)
@@ -100,7 +115,7 @@ class Outbox:
         self._stops.pop(lease_id, None)
         if (accept := self._accepts.get(lease_id)) is not None and accept.state == _HELD:
             self._accepts[lease_id] = pb.AcceptAck.Item(lease_id=lease_id, state=_LOST)
-            return True
+            return lease_id not in self._repeats
         return False
 
     def take(self) -> Iterator[pb.ConnectResponse]:
@@ -110,7 +125,7 @@ class Outbox:
         yield from direct
         yield from self._take_assignments()
         if self._accepts:
-            accepts, self._accepts = self._accepts, {}
+            accepts, self._accepts, self._repeats = self._accepts, {}, set()
             yield pb.ConnectResponse(accept_ack=pb.AcceptAck(items=accepts.values()))
         if self._beats is not None:
             beats, self._beats = self._beats, None
