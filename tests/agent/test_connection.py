@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 import grpc
 import pytest
 
-from tenure.agent.connection import ConnectionRefused
+from tenure.agent.connection import Connection, ConnectionRefused
+from tenure.agent.ledger import Ledger
+from tenure.agent.transport import StreamEnded
+from tenure.agent.waiting import Changes, settle
 from tenure.v1 import worker_service_pb2 as pb
 from tests.agent.bench import Bench, PlayedCopying
 from tests.agent.conftest import Eventually
 from tests.agent.fake_server import LOST, assignment
 from tests.agent.jobs import saving, up, welcomed
+from tests.fakes import FakeClock
 
 pytestmark = pytest.mark.processes
 
@@ -186,3 +191,59 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(bench: Bench) -> Non
     await asyncio.sleep(0.2)
     await bench.server.start()
     await (await bench.server.session()).welcome()
+
+
+class PlayedStream:
+    """Welcomes whoever says Hello, and ends when the test says so. It is its own transport."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        self.sent: list[str | None] = []
+        self._welcomed = False
+
+    async def open(self) -> PlayedStream:
+        return self
+
+    async def send(self, request: pb.ConnectRequest) -> None:
+        self.sent.append(request.WhichOneof("message"))
+
+    async def receive(self) -> pb.ConnectResponse:
+        if not self._welcomed:
+            self._welcomed = True
+            return pb.ConnectResponse(welcome=pb.Welcome())
+        await self.over.wait()
+        raise StreamEnded(code="OK", reason="", message="")
+
+    async def finish(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_connection_that_is_ended_just_when_its_stream_ends_leaves_no_task(turns: int) -> None:
+    """The worker gives up waiting for the answer to Goodbye at the moment at which it comes, or a little later."""
+    before = asyncio.all_tasks()
+    clock, stream = FakeClock(), PlayedStream()
+    changes = Changes(clock)
+    connection = Connection(
+        transport=stream,
+        ledger=Ledger(changes.pulse),
+        changes=changes,
+        clock=clock,
+        random=Random(1),
+        hello=pb.Hello,
+        on_welcome=lambda _: None,
+        on_message=lambda _: None,
+    )
+    running = asyncio.ensure_future(connection.run())
+    await clock.settle()
+    connection.close("done")
+    await clock.settle()
+    assert stream.sent == ["hello", "goodbye"]
+    stream.over.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await settle(running)
+    assert asyncio.all_tasks() == before

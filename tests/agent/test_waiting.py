@@ -4,7 +4,7 @@ import asyncio
 import gc
 import weakref
 
-from tenure.agent.waiting import within
+from tenure.agent.waiting import settle, within
 from tests.fakes import FakeClock
 
 
@@ -30,3 +30,30 @@ async def test_what_failed_work_held_is_let_go_of_with_its_error() -> None:
         assert left() is None
     finally:
         gc.enable()
+
+
+async def test_who_is_cancelled_while_it_settles_still_waits_for_all() -> None:
+    """What was to be over when it returns is over, and the cancellation goes on only then."""
+    may_end = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    settling = asyncio.ensure_future(settle(task))
+    try:
+        for _ in range(3):
+            await FakeClock().settle()
+            assert not settling.done()
+            settling.cancel()
+        await FakeClock().settle()
+        assert not settling.done()
+    finally:
+        may_end.set()
+        await asyncio.wait((task, settling), timeout=10.0)
+    assert task.cancelled()
+    assert settling.cancelled()

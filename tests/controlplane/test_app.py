@@ -6,6 +6,8 @@ import asyncio
 import shutil
 import ssl
 import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -244,6 +246,24 @@ async def test_a_defect_beside_the_calls_ends_the_server() -> None:
         async with asyncio.timeout(20):
             await plane.run()
     await plane.stop()
+
+
+async def test_what_breaks_while_it_serves_leaves_nobody_listening() -> None:
+    planes: list[ControlPlane] = []
+
+    @asynccontextmanager
+    async def breaks(plane: ControlPlane) -> AsyncIterator[None]:
+        planes.append(plane)
+        if plane.address:
+            raise RuntimeError("broken")
+        yield
+
+    with pytest.raises(ExceptionGroup):
+        async with running_server(beside=breaks):
+            pass
+    host, _, port = planes[0].address.rpartition(":")
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(host, int(port))
 
 
 async def test_a_start_on_damage_says_only_that(monkeypatch: pytest.MonkeyPatch) -> None:

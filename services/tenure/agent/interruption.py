@@ -95,16 +95,16 @@ class Interruption:
             Interrupted: it returned first; the step was cancelled, or not begun.
         """
         stop = asyncio.ensure_future(watch)
-        # Let `watch` look first: a step that is not to be done is not begun.
-        await asyncio.sleep(0)
-        if stop.done():
-            await settle(stop)
-            raise Interrupted
-        work = asyncio.ensure_future(step())
+        work: asyncio.Future[None] | None = None
         try:
+            # Let `watch` look first: a step that is not to be done is not begun.
+            await asyncio.sleep(0)
+            if stop.done():
+                raise Interrupted
+            work = asyncio.ensure_future(step())
             await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 raise Interrupted
             work.result()
         finally:
-            await settle(work, stop)
+            await (settle(stop) if work is None else settle(work, stop))

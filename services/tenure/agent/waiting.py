@@ -39,15 +39,27 @@ async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> 
 
 
 async def settle(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel what is not done, wait for all, and look at every result so that none is reported as forgotten."""
+    """Cancel what is not done, wait for all, and look at every result so that none is reported as forgotten.
+
+    Raises:
+        CancelledError: the caller was cancelled meanwhile; it is raised when all have ended, and not before.
+    """
     unfinished = [task for task in tasks if not task.done()]
     for task in unfinished:
         task.cancel()
-    if unfinished:
-        await asyncio.wait(unfinished)
+    cancelled = False
+    while unfinished:
+        try:
+            await asyncio.wait(unfinished)
+        except asyncio.CancelledError:
+            # Leaving now would leave them behind, at work on what the caller is about to close or give up.
+            cancelled = True
+        unfinished = [task for task in unfinished if not task.done()]
     for task in tasks:
         if not task.cancelled():
             task.exception()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 class Changes:

@@ -122,6 +122,10 @@ class ControlPlane(Services):
         """Let go of everybody, in order; the store stays open."""
         await self.let_go(self._server.stop)
 
+    async def hang_up(self) -> None:
+        """Take no calls and answer none, whatever they wait for; nothing where it has stopped."""
+        await self._server.stop(None)
+
     async def _local_admin(self) -> str:
         data_dir = self._settings.secrets_dir
         if data_dir is None:
@@ -184,6 +188,8 @@ async def serve(
                 raise damaged from error
             _log.error("failed", exc_info=error)
             raise
+        finally:
+            await plane.hang_up()
     finally:
         await store.close()
 
