@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from tenure.controlplane.changes import Executed, Step
 from tenure.domain import commands as c
 from tenure.domain import events as e
+from tenure.domain.errors import Reason, Refused
 from tenure.domain.states import Phase
 from tenure.store.memory import MemoryStore
 from tenure.v1 import errors_pb2
@@ -240,3 +241,26 @@ async def test_a_command_does_not_begin_when_its_job_ends_right_after_started_wa
         [ack] = await worker.report(started(one.lease_id))
         assert await plane.types(job_id) == ["JobCreated", "JobAssigned", "JobStarted", "JobTerminated"]
         assert (ack.state, ack.error) == (LOST, errors_pb2.ERROR_REASON_LEASE_LOST)
+
+
+async def test_a_report_that_waits_while_a_newer_stream_takes_over_is_not_carried_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        [job_id] = await plane.create()
+        await plane.settle()
+        [one] = worker.assignments
+        await worker.accept(one.lease_id)
+        [known] = plane.service._workers
+        session = known.session
+        assert session is not None
+
+        async def decided(condition: Callable[[], bool]) -> None:
+            # The newer stream's Hello has waited for the same, and is let in first.
+            session.end(Refused(Reason.SESSION_SUPERSEDED, "a newer stream of this worker has taken over"))
+
+        monkeypatch.setattr(plane.service._upkeep, "until", decided)
+        assert await worker.report(started(one.lease_id)) == []
+        assert await plane.types(job_id) == ["JobCreated", "JobAssigned"]

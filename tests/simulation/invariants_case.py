@@ -7,7 +7,7 @@ import binascii
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,8 @@ from tests.simulation.history import (
     Said,
     Span,
 )
+from tests.simulation.invariants_connections import Stream as Stream
+from tests.simulation.invariants_connections import streams_of
 from tests.simulation.invariants_log import RULES
 from tests.simulation.invariants_story import Story, Tenure
 
@@ -61,25 +63,6 @@ class Sign:
     boot: int
     server_ns: int
     answered: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """One connection of a worker, as its four ends saw it. `ends_ns`: when something was last said on it."""
-
-    number: int
-    worker_id: str
-    incarnation: str
-    boot: int
-    server: list[Said] = field(default_factory=list)
-    worker: list[Said] = field(default_factory=list)
-    begun_ns: int | None = None  # the server took its Hello
-    superseded_ns: int | None = None  # the server took a newer one of the same worker
-
-    @property
-    def hello(self) -> Any:
-        """How the server got to know the worker on it."""
-        return next(said.message.hello for said in self.server if said.end == "server-got")  # type: ignore[attr-defined]
 
 
 class Case:
@@ -185,25 +168,7 @@ class Case:
     @cached_property
     def streams(self) -> dict[int, Stream]:
         """The connections of the workers, by number."""
-        found: dict[int, Stream] = {}
-        newest: dict[tuple[int, str], Stream] = {}
-        for said in self.history.said:
-            stream = found.get(said.stream)
-            if stream is None:
-                stream = found[said.stream] = Stream(said.stream, said.worker_id, said.incarnation, said.boot)
-            if said.end.startswith("worker"):
-                stream.worker.append(said)
-                continue
-            stream.server.append(said)
-            stream.boot = said.boot
-            message: Any = said.message
-            if said.end == "server-got" and message.WhichOneof("message") == "hello":
-                stream.begun_ns = said.at_ns
-                older = newest.get((said.boot, said.worker_id))
-                if older is not None and older.superseded_ns is None:
-                    older.superseded_ns = said.at_ns
-                newest[said.boot, said.worker_id] = stream
-        return found
+        return streams_of(self.history.said)
 
     def renewals_of(self, lease_id: str) -> list[tuple[int, int]]:
         """(when the worker got the answer, when it had sent the beat or Hello that is answered), of each renewal."""

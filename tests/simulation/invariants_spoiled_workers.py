@@ -81,6 +81,15 @@ def an_older_stream_speaks() -> Example:
     return example
 
 
+@breaks("one-stream-a-worker")
+def the_older_of_two_streams_that_are_welcomed_together_speaks() -> Example:
+    example, _ = made.running()
+    example.hello(14, made.LEASE, stream=2)
+    example.hello(14, made.LEASE, stream=1)
+    example.beats(16, 3, stream=1)
+    return example
+
+
 @breaks("hello-names-what-runs")
 def a_hello_leaves_out_what_runs() -> Example:
     example, _ = made.running()

@@ -28,7 +28,7 @@ _KINDS = {
 
 
 def one_stream_a_worker(case: Case) -> Iterator[str]:
-    """Once a newer stream of a worker has begun, nothing that comes on the older one is carried out (1.6)."""
+    """Once a newer stream of a worker was welcomed, nothing that comes on the older one is carried out (1.6)."""
     for stream in case.streams.values():
         if stream.superseded_ns is None:
             continue

@@ -11,6 +11,7 @@ import pytest
 
 from tenure.domain import events as e
 from tenure.domain.job import Job, create, evolve
+from tenure.v1 import worker_service_pb2 as pb
 from tests.simulation import invariants_lives as made
 from tests.simulation import (
     invariants_spoiled_calls,
@@ -70,6 +71,25 @@ def test_a_process_that_comes_back_with_empty_hands_ends_its_leases_at_once() ->
     example.write(14.1, made.expired(2), made.requeued(e.RequeueCause.LOST, 14.1))
     names = {violation.invariant for violation in check(example.finish())}
     assert not names & {"no-early-expiry", "hello-names-what-runs"}
+
+
+def test_a_stream_may_speak_until_a_newer_one_is_welcomed() -> None:
+    example, _ = made.running()
+    held = pb.HeldLease(lease_id=made.LEASE, job_id=made.JOB, attempt=1)
+    example.up(14, pb.ConnectRequest(hello=pb.Hello(worker_id=made.WORKER, slots=1, leases=[held])), stream=1)
+    example.beats(15, 3)
+    verdict = pb.LeaseVerdict(lease_id=made.LEASE, keep=True)
+    example.down(16, pb.ConnectResponse(welcome=pb.Welcome(session_id="1", leases=[verdict])), stream=1)
+    example.beats(17, 4, stream=1)
+    assert "one-stream-a-worker" not in {violation.invariant for violation in check(example.finish())}
+
+
+def test_of_streams_that_are_welcomed_together_the_one_that_began_last_goes_on() -> None:
+    example, _ = made.running()
+    example.hello(14, made.LEASE, stream=2)
+    example.hello(14, made.LEASE, stream=1)
+    example.beats(16, 3, stream=2)
+    assert "one-stream-a-worker" not in {violation.invariant for violation in check(example.finish())}
 
 
 def test_a_mass_that_was_held_once_may_end() -> None:

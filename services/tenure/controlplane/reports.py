@@ -72,6 +72,8 @@ class Reports:
         # Whether an attempt may go on cannot be said while the end of its lease is on its way to the log.
         begun = [item.lease_id for item in report.items if item.WhichOneof("outcome") == "started"]
         await self._upkeep.until(lambda: not self._leases.any_ending(begun))
+        if session.ended:
+            return  # a newer stream was told what holds, and this is said again on it
         steps: list[Step] = []
         asked: list[int | None] = []
         for item in report.items:

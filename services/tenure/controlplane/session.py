@@ -66,6 +66,11 @@ class Session:
         self._ended: Refused | None = None
         self._closing = False
 
+    @property
+    def ended(self) -> bool:
+        """`end` was called: what is not under way yet is not begun any more."""
+        return self._ended is not None
+
     async def run(self, messages: Messages[pb.ConnectRequest], answer: Answerer) -> None:
         """Carry on the conversation until one side ends it.
 
@@ -104,13 +109,20 @@ class Session:
             self._chain = self._group.create_task(self._catch_up(self._later))
 
     async def settled(self) -> None:
-        """Return when nothing is put off any more."""
+        """Return when nothing is put off any more.
+
+        Raises:
+            Refused: `end` was called meanwhile.
+        """
         while self._chain is not None:
             await asyncio.wait((self._chain,))
+        if self._ended is not None:
+            raise self._ended
 
     async def _catch_up(self, works: deque[Work]) -> None:
         try:
-            while works:
+            # The end comes a few turns of the loop after it was asked for.
+            while works and not self.ended:
                 await works.popleft()()
         finally:
             self._later = self._chain = None
@@ -136,6 +148,8 @@ class Session:
     async def _read(self, messages: Messages[pb.ConnectRequest], answer: Answerer) -> bool:
         """Answer what comes; False: the stream ended without a last message, so nobody may be there any more."""
         async for message in messages:
+            if self._ended is not None:
+                raise self._ended
             if isinstance(message, BadMessage):
                 for violation in message.violations[:1]:
                     self.refuse(Reason.INVALID_FIELD, violation.description, violation.field)
