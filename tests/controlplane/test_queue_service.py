@@ -179,6 +179,15 @@ async def test_a_queue_is_made_by_naming_it(admin: Caller) -> None:
     assert not made.specification.products
 
 
+async def test_a_job_that_is_refused_makes_no_queue(admin: Caller) -> None:
+    good = job_pb2.JobSpecification(command="true", queue="one")
+    bad = job_pb2.JobSpecification(queue="two")
+    items = [job_service_pb2.CreateJobsRequest.Item(specification=one) for one in (good, bad)]
+    answer = await refused(admin.ask(admin.jobs.CreateJobs, job_service_pb2.CreateJobsRequest(items=items)))
+    assert answer.reason == "INVALID_FIELD"
+    assert {"one", "two"}.isdisjoint(await browse(admin))
+
+
 async def test_pages(admin: Caller) -> None:
     await upsert(admin, *[pb.QueueSpecification(name=f"q{number:02}") for number in range(20)])
     names: list[str] = []

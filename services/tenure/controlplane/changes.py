@@ -131,3 +131,16 @@ def stored_request(key: RequestKey | None, answer: bytes, at_us: int) -> Request
         answer=answer,
         at_us=at_us,
     )
+
+
+def twin(job_id: str, index: int, job_ids: list[str]) -> Refused:
+    """The refusal of a duplicate, the item `index`, of a job that has not ended or of another of the same call.
+
+    Of a twin in the same call there is no job, as none of the call was made.
+    """
+    field = f"items[{index}].specification"
+    if job_id in job_ids:
+        text = f"items[{job_ids.index(job_id)}] of the same call has the same specification"
+        return Refused(Reason.DUPLICATE_JOB, text, field=field)
+    text = f"job {job_id} has the same specification and has not ended"
+    return Refused(Reason.DUPLICATE_JOB, text, field=field, metadata={"job_id": job_id})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from tenure.controlplane.changes import (
@@ -22,6 +23,7 @@ from tenure.controlplane.changes import (
     not_found,
     replay,
     stored_request,
+    twin,
 )
 from tenure.controlplane.locks import Locks
 from tenure.controlplane.queues import Queues
@@ -36,7 +38,6 @@ from tenure.runtime.clock import Clock
 from tenure.runtime.ids import Ids
 from tenure.store.store import (
     Append,
-    Committed,
     Conflict,
     DuplicateSpecification,
     RequestAnswered,
@@ -51,6 +52,7 @@ __all__ = ["Change", "Executed", "Handler", "RequestKey", "Step", "not_found"]
 TRIES = 5
 SERVER = "server"
 CACHED_JOBS = 100_000
+NONE: Mapping[str, e.QueueConfigured] = MappingProxyType({})
 
 T = TypeVar("T")
 
@@ -124,8 +126,10 @@ class Handler:
         request: RequestKey | None = None,
         answer: Callable[[list[str]], bytes] | None = None,
         job_ids: Sequence[str] | None = None,
+        queues: Mapping[str, e.QueueConfigured] = NONE,
     ) -> Executed:
-        """Create jobs, all or none, in order; with these ids, from `new_ids`, or with new ones.
+        """Create jobs, all or none, in order; with these ids, from `new_ids`, or with new ones. Those of `queues` that
+        are not there are made with them.
 
         Raises:
             Refused: DUPLICATE_JOB with the id of the live job and the path of the item.
@@ -134,7 +138,7 @@ class Handler:
         try:
             # The commit knows a repeat; looking for one before would cost every new call a read.
             ids = self.new_ids(len(created)) if job_ids is None else list(job_ids)
-            return await self._to_the_end(self._create(created, ids, actor, request, answer))
+            return await self._to_the_end(self._create(created, ids, queues, actor, request, answer))
         except (StorageFull, StorageReadOnly):
             if request is not None and (known := await self._answered(request)):
                 return known  # a repeat needs no room
@@ -285,40 +289,41 @@ class Handler:
         committed = await self._store.commit(
             Unit(appends=tuple(appends), request=stored_request(request, body, self._clock.wall_us()))
         )
-        self._tell(decided.before, appends, committed)
+        self._tell(decided.before, appends, committed.first)
         return Executed(position=committed.last, jobs=decided.outcomes, answer=body)
 
     async def _create(
         self,
         created: Sequence[e.JobCreated],
         job_ids: list[str],
+        queues: Mapping[str, e.QueueConfigured],
         actor: str,
         request: RequestKey | None,
         answer: Callable[[list[str]], bytes] | None,
     ) -> Executed:
         now_us = self._clock.wall_us()
         body = answer(job_ids) if answer else b""
+        made: tuple[Append, ...] = ()
         appends: list[Append] = []
-        for job_id, event in zip(job_ids, created, strict=True):
-            events = envelopes([(actor, (now_us, event))], self._ids)
-            job = create(job_id, event, now_us)
-            appends.append(Append(stream=e.job_stream(job_id), expected_version=0, events=events, job=job))
         try:
-            committed = await self._store.commit(
-                Unit(appends=tuple(appends), request=stored_request(request, body, self._clock.wall_us()))
-            )
+            async with self._queues.making(queues, actor) as made:
+                for job_id, event in zip(job_ids, created, strict=True):
+                    events = envelopes([(actor, (now_us, event))], self._ids)
+                    job = create(job_id, event, now_us)
+                    appends.append(Append(stream=e.job_stream(job_id), expected_version=0, events=events, job=job))
+                stored = stored_request(request, body, self._clock.wall_us())
+                committed = await self._store.commit(Unit(appends=(*made, *appends), request=stored))
         except RequestAnswered as known:
             assert request is not None
             return replay(request, known.answered)
         except DuplicateSpecification as duplicate:
-            raise _twin(duplicate, job_ids) from duplicate
-        self._tell({}, appends, committed)
+            raise twin(duplicate.job_id, duplicate.append - len(made), job_ids) from duplicate
+        self._tell({}, appends, committed.first + len(made))
         jobs: list[Job | Refused] = [append.job for append in appends if append.job is not None]
         return Executed(position=committed.last, jobs=jobs, answer=body)
 
-    def _tell(self, before: Mapping[str, Job], appends: list[Append], committed: Committed) -> None:
+    def _tell(self, before: Mapping[str, Job], appends: list[Append], position: int) -> None:
         changes: list[Change] = []
-        position = committed.first
         for append in appends:
             job = append.job
             assert job is not None
@@ -338,13 +343,3 @@ class Handler:
 
 def _join(path: str, name: str) -> str:
     return ".".join(part for part in (path, name) if part)
-
-
-def _twin(duplicate: DuplicateSpecification, job_ids: list[str]) -> Refused:
-    """The refusal of a duplicate; of a twin in the same call there is no job, as none of the call was made."""
-    field = f"items[{duplicate.append}].specification"
-    if duplicate.job_id in job_ids:
-        text = f"items[{job_ids.index(duplicate.job_id)}] of the same call has the same specification"
-        return Refused(Reason.DUPLICATE_JOB, text, field=field)
-    text = f"job {duplicate.job_id} has the same specification and has not ended"
-    return Refused(Reason.DUPLICATE_JOB, text, field=field, metadata={"job_id": duplicate.job_id})

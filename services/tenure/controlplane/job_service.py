@@ -64,8 +64,9 @@ class JobService:
         project = _project(request.project, identity)
         key = request_key("CreateJobs", request, identity)
         job_ids = [] if request.validate_only else self._handler.new_ids(len(request.items))
+        queues: dict[str, e.QueueConfigured] = {}
         events = [
-            await self._created(item.specification, f"items[{index}].specification", identity, project, request)
+            self._created(item.specification, f"items[{index}].specification", identity, project, queues)
             for index, item in enumerate(request.items)
         ]
         response = job_service_pb2.CreateJobsResponse()
@@ -81,7 +82,7 @@ class JobService:
             return job_service_pb2.CreateJobsResponse(responses=items).SerializeToString()
 
         executed = await self._handler.create(
-            events, actor=identity.principal, request=key, answer=answer, job_ids=job_ids
+            events, actor=identity.principal, request=key, answer=answer, job_ids=job_ids, queues=queues
         )
         response.ParseFromString(executed.answer)
         response.resume_token = await self._resume.make(executed.position)
@@ -194,14 +195,15 @@ class JobService:
             raise not_found()
         return await self._explanations.explain(stored)
 
-    async def _created(
+    def _created(
         self,
         spec: job_pb2.JobSpecification,
         path: str,
         identity: Identity,
         project: str,
-        request: job_service_pb2.CreateJobsRequest,
+        queues: dict[str, e.QueueConfigured],
     ) -> e.JobCreated:
+        """The event of one item; a queue that is to be made for it is added to `queues`."""
         try:
             target = normalise(spec, self._catalogue, self._endpoints.rules)
             queue = self._handler.queues.get(target.queue)
@@ -214,8 +216,8 @@ class JobService:
                 created_by=identity.subject,
                 project=project,
             )
-            if queue is None and not request.validate_only:
-                await self._handler.configure_queue(target.queue, configured, actor=identity.principal)
+            if queue is None:
+                queues[target.queue] = configured
             return event
         except Refused as refused:
             field = ".".join(part for part in (path, refused.field) if part)

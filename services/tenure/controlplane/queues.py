@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from tenure.controlplane.changes import Executed, RequestKey, replay, stored_request
 from tenure.domain import events as e
@@ -58,13 +59,29 @@ class Queues:
                 except Conflict:
                     await self.load()
                     continue
-                for append in appends:
-                    assert append.queue is not None
-                    self.all[append.queue.name] = append.queue
-                    for observer in self._observers:
-                        observer(append.queue)
+                self._committed(appends)
                 return Executed(position=committed.last)
         raise Refused(Reason.VERSION_CONFLICT, "other changes of the queue kept coming first; retry")
+
+    @asynccontextmanager
+    async def making(self, wanted: Mapping[str, e.QueueConfigured], actor: str) -> AsyncIterator[tuple[Append, ...]]:
+        """Appends that make those of the named queues that are not there, to be committed with something else. Whoever
+        leaves without an error has committed them.
+        """
+        if not wanted:
+            yield ()
+            return
+        async with self._lock:
+            appends = self._appends({name: event for name, event in wanted.items() if name not in self.all}, actor)
+            yield appends
+            self._committed(appends)
+
+    def _committed(self, appends: tuple[Append, ...]) -> None:
+        for append in appends:
+            assert append.queue is not None
+            self.all[append.queue.name] = append.queue
+            for observer in self._observers:
+                observer(append.queue)
 
     def _appends(self, changes: Mapping[str, e.QueueEvent], actor: str) -> tuple[Append, ...]:
         appends: list[Append] = []
