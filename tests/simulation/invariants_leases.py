@@ -182,8 +182,11 @@ def beats_add_up(case: Case) -> Iterator[str]:
                 # The clock may have stood still meanwhile, so all of it may have been before.
                 known_ns = min(known_ns, pause.begin_ns - (commit.durable_ns - known_ns))
         known_ns -= TICK_NS
-        # A beat that comes while the end of its lease is on its way to the disk is not answered, and need not count.
-        taken = {(sign.boot, sign.at_ns) for sign in case.heard_of(tenure.lease_id) if sign.answered}
+        # A beat that comes while the end of its lease is on its way to the disk, or on a stream that a newer one takes
+        # over at that instant, is not answered, and need not count.
+        signs = case.heard_of(tenure.lease_id)
+        taken = {(sign.boot, sign.at_ns) for sign in signs if sign.answered}
+        taken -= {(sign.boot, sign.at_ns) for sign in signs if not sign.answered}
         heard = [
             beat.count
             for beat in case.beats_of.get(tenure.lease_id, ())
