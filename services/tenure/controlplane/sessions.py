@@ -163,11 +163,12 @@ class Sessions:
             if live.lease_id in worker.busy:
                 continue
             if not live.started:
-                command: c.Command = c.Decline(lease_id=live.lease_id, reason="its worker does not know of it")
-            else:
-                silence_us = (self._clock.monotonic_ns() - live.heard_ns) // 1000
-                command = c.ExpireLease(lease_id=live.lease_id, silence_us=silence_us)
-            self._upkeep.add(live.job_id, command)
+                self._upkeep.add(
+                    live.job_id, c.Decline(lease_id=live.lease_id, reason="its worker does not know of it")
+                )
+            # Also after a Decline, which is refused where the start is just being written down.
+            silence_us = (self._clock.monotonic_ns() - live.heard_ns) // 1000
+            self._upkeep.add(live.job_id, c.ExpireLease(lease_id=live.lease_id, silence_us=silence_us))
 
     # --- what is told to a worker -----------------------------------------------------------------------------------
 
