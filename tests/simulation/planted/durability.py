@@ -73,9 +73,9 @@ def _recalled(handler: Any, request: RequestKey | None) -> Executed | None:
     return replay(request, known) if known is not None and request is not None else None
 
 
-def _cached_twin(handler: Any, appends: list[Any]) -> None:
+def _cached_twin(handler: Any, made: tuple[Any, ...], appends: list[Any]) -> None:
     """Refuse a duplicate of what is in the process's memory."""
-    for index, append in enumerate(appends):
+    for index, append in enumerate(appends, len(made)):
         for job in handler._cache.values():
             if not append.job.origin.allow_duplicate and are_twins(job.origin, append.job.origin):
                 raise DuplicateSpecification(index, job.id)
@@ -114,7 +114,7 @@ BUGS = (
             ),
             Edit(
                 where=_HANDLER + "_create",
-                swaps=((_COMMIT, "committed = await not_waiting(self._store,\n"),),
+                swaps=(("await self._store.commit(Unit(", "await not_waiting(self._store, Unit("),),
                 names={"not_waiting": _not_waiting},
             ),
         ),
@@ -153,8 +153,8 @@ BUGS = (
                         "    now_us = self._clock.wall_us()\n",
                     ),
                     (
-                        "    self._tell({}, appends, committed)",
-                        "    remember(self, request, body, committed.last)\n    self._tell({}, appends, committed)",
+                        "    self._tell({}, appends, ",
+                        "    remember(self, request, body, committed.last)\n    self._tell({}, appends, ",
                     ),
                 ),
                 names={"recalled": _recalled, "remember": _remember},
@@ -163,9 +163,8 @@ BUGS = (
                 where=_HANDLER + "_commit",
                 swaps=(
                     (
-                        "    self._tell(decided.before, appends, committed)",
-                        "    remember(self, request, body, committed.last)\n"
-                        "    self._tell(decided.before, appends, committed)",
+                        "    self._tell(decided.before, appends, ",
+                        "    remember(self, request, body, committed.last)\n    self._tell(decided.before, appends, ",
                     ),
                 ),
                 names={"remember": _remember},
@@ -285,7 +284,10 @@ BUGS = (
             Edit(
                 where=_HANDLER + "_create",
                 swaps=(
-                    ("    try:\n        committed", "    try:\n        cached_twin(self, appends)\n        committed"),
+                    (
+                        "            stored = stored_request(",
+                        "            cached_twin(self, made, appends)\n            stored = stored_request(",
+                    ),
                 ),
                 names={"cached_twin": _cached_twin},
             ),
