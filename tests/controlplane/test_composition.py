@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tenure.controlplane import composition
 from tenure.controlplane.composition import Services
 from tenure.controlplane.config import Configuration
 from tenure.controlplane.handler import Step
@@ -140,3 +141,31 @@ async def test_what_was_begun_is_carried_through_before_the_store_may_be_closed(
         go_on.set()
         await asyncio.wait([running], timeout=10)
         assert running.cancelled()
+
+
+async def test_a_server_waits_for_a_slow_read_for_a_moment_only_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server(Machine())
+    begun, left = asyncio.Event(), asyncio.Event()
+
+    async def never(_ids: Sequence[str]) -> dict[str, StoredJob]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        return {}
+
+    monkeypatch.setattr(composition, "_STOP_SECONDS", 0.01)
+    monkeypatch.setattr(server.services.store, "load_jobs", never)
+    async with server:
+        step = Step(job_id="job-1", command=c.Terminate())
+        work = server.services.handler.execute([step], actor="user:someone", partial=True)
+        caller = asyncio.get_running_loop().create_task(work)
+        await begun.wait()
+        caller.cancel()
+        server.running.cancel()
+        await asyncio.wait([server.running], timeout=20)
+        assert server.running.cancelled()
+        assert left.is_set()

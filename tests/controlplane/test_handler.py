@@ -50,6 +50,19 @@ class FullStore(MemoryStore):
         return await super().commit(unit)
 
 
+class HeldDisk:
+    """A disk that writes nothing while it may not `go_on`; `begun` is set while it waits."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
+
+    async def flush(self, events: int) -> None:
+        if not self.go_on.is_set():
+            self.begun.set()
+            await self.go_on.wait()
+
+
 class Bench:
     """A handler with everything it needs, and short words for its calls."""
 
@@ -240,6 +253,23 @@ async def test_a_cancelled_caller_leaves_a_whole_change(bench: Bench) -> None:
     await bench.handler.finish()
     assert await bench.payloads(job_id) == ["JobCreated", "JobExtended"]
     assert [type(one.payload).__name__ for change in bench.changes for one in change.events] == ["JobExtended"]
+
+
+async def test_what_takes_too_long_is_given_up_and_what_is_being_committed_is_committed() -> None:
+    disk = HeldDisk()
+    store = MemoryStore(disk=disk)
+    bench = Bench(store, FakeClock(), SequenceIds())
+    job_id = await bench.job()
+    disk.go_on.clear()
+    calls = [asyncio.ensure_future(bench.extend(job_id)) for _ in range(3)]  # one commits, the others wait for it
+    await disk.begun.wait()
+    async with asyncio.timeout(20):
+        await bench.handler.finish(0.01)
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in ended] == [asyncio.CancelledError] * 3
+    disk.go_on.set()
+    await store.close()
+    assert await bench.payloads(job_id) == ["JobCreated", "JobExtended"]
 
 
 async def test_observers_hear_of_each_change_once_and_in_order(bench: Bench) -> None:

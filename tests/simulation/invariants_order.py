@@ -35,45 +35,49 @@ def _wishes(case: Case) -> dict[str, list[_Wish]]:
         if getattr(calls[0].request, "validate_only", False):
             continue
         for job_id in set(named_jobs(calls[0])):
-            if (wish := _wish(calls, job_id)) is not None:
+            for wish in _asked(calls, job_id):
                 found.setdefault(job_id, []).append(wish)
     return found
 
 
-def _wish(calls: list[Call], job_id: str) -> _Wish | None:
-    """What it asked of one job; None: what came of it says nothing."""
+def _asked(calls: list[Call], job_id: str) -> Iterator[_Wish]:
+    """What it asked of one job and was told of it; nothing, where what came of it says nothing."""
     first = calls[0]
-    request: Any = first.request
     done = next((call for call in calls if call.ok), None)
-    no = next((call for call in calls if isinstance(call.answer, Refusal)), None)
-    sent = first.sent_ns
-    if first.rpc == "RetrieveJob":
-        if done is None:
-            return None
+    if first.rpc == "ExtendJobs":
+        yield from _extensions(calls, done, job_id)
+    elif done is not None and first.rpc == "TerminateJobs":
+        yield first.sent_ns, done.answered_ns, "end", 0, True
+    elif done is not None:
         answer: Any = done.answer
         ending = answer.job.status.state not in (job_pb2.JOB_STATE_IN_QUEUE, job_pb2.JOB_STATE_RUNNING)
-        return (
-            done.sent_ns,
-            done.answered_ns,
-            "ended" if ending else "live",
-            micros(answer.job.status.granted_extension),
-            True,
-        )
-    if first.rpc == "TerminateJobs":
-        return (sent, done.answered_ns, "end", 0, True) if done is not None else None
+        granted = micros(answer.job.status.granted_extension)
+        yield done.sent_ns, done.answered_ns, "ended" if ending else "live", granted, True
+
+
+def _extensions(calls: list[Call], done: Call | None, job_id: str) -> Iterator[_Wish]:
+    first = calls[0]
+    request: Any = first.request
     mine = [item for item in request.items if item.job_id == job_id]
     amount = sum(micros(item.requested_time) for item in mine)
-    if done is not None:
-        if first.request_id or len(calls) == 1:
-            return sent, done.answered_ns, "extend", amount, True
+    if len(calls) > 1 and not first.request_id:
         # Without an id, each try was carried out for itself, and nobody knows how many were.
-        return sent, None, "?", 0, False
-    if no is not None:
-        alone = len(mine) == len(request.items) == 1
-        over = alone and isinstance(no.answer, Refusal) and no.answer.reason in ("JOB_FINAL", "JOB_STOPPING")
-        unsure = any(call.answer is None for call in calls)
-        return None if not over or unsure else (no.sent_ns, no.answered_ns, "over", 0, True)
-    return (sent, None, "extend", amount, False) if first.request_id or len(calls) == 1 else (sent, None, "?", 0, False)
+        yield first.sent_ns, None, "?", 0, False
+        return
+    if done is not None:
+        yield first.sent_ns, done.answered_ns, "extend", amount, True
+        return
+    over = next((call for call in calls if _is_over(call)), None)
+    if over is not None and len(request.items) == 1:
+        yield over.sent_ns, over.answered_ns, "over", 0, True
+    # A refusal uses up nothing: a try that nobody heard of may be carried out before or after another was refused.
+    unheard = next((call for call in calls if call.answer is None), None)
+    if unheard is not None:
+        yield unheard.sent_ns, None, "extend", amount, False
+
+
+def _is_over(call: Call) -> bool:
+    return isinstance(call.answer, Refusal) and call.answer.reason in ("JOB_FINAL", "JOB_STOPPING")
 
 
 def _ordered(wishes: list[_Wish]) -> bool:

@@ -172,6 +172,26 @@ def an_extension_is_seen_twice() -> Example:
     return example
 
 
+@breaks("history-is-linearizable")
+def a_refused_extension_is_seen() -> Example:
+    example, _ = made.running()
+    refusal = Refusal(code="UNAVAILABLE", reason="STORAGE_READ_ONLY", message="")
+    for at_s in (19, 20):
+        example.call(at_s, "ExtendJobs", made.extension(60, "extend-1"), refusal, operation=9)
+    made.retrieve(example, 21, 5, "RUNNING", granted_extension=made.span(60))
+    return example
+
+
+@breaks("history-is-linearizable")
+def a_job_that_was_said_to_be_over_is_seen_alive() -> Example:
+    example, _ = made.running()
+    final = Refusal(code="FAILED_PRECONDITION", reason="JOB_FINAL", message="")
+    for at_s, answer in ((19, None), (20, final)):
+        example.call(at_s, "ExtendJobs", made.extension(60, "extend-1"), answer, operation=9)
+    made.retrieve(example, 21, 5, "RUNNING", granted_extension=made.span(0))
+    return example
+
+
 @breaks("watches-are-slices")
 def a_watch_leaves_an_event_out() -> Example:
     example = made.good()

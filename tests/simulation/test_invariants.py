@@ -19,7 +19,7 @@ from tests.simulation import (
     invariants_spoiled_log,
     invariants_spoiled_workers,
 )
-from tests.simulation.history import Fault, Span
+from tests.simulation.history import Fault, Refusal, Span
 from tests.simulation.invariants import CHECKS, LOG_RULES, NAMES, StateJudge, check
 from tests.simulation.invariants_lives import Example, ns
 from tests.simulation.invariants_spoiled import SPOILED, Spoil, lost, many
@@ -117,6 +117,19 @@ def test_an_unanswered_call_may_have_happened_or_not() -> None:
         made.extend(example, 20, 3 + made.ALLOCATION_S + 60).answer = None
         made.retrieve(example, 21, 5, "RUNNING", granted_extension=made.span(seen))
         assert "history-is-linearizable" not in {violation.invariant for violation in check(example.finish())}
+
+
+@pytest.mark.parametrize("seen", [0, 60])
+def test_of_a_refused_call_a_copy_that_nobody_heard_of_may_have_happened_or_not(seen: int) -> None:
+    example, _ = made.running()
+    request = made.extension(60, "extend-1")
+    read_only = Refusal(code="UNAVAILABLE", reason="STORAGE_READ_ONLY", message="")
+    example.call(19, "ExtendJobs", request, read_only, operation=9)
+    if seen:
+        example.write(20, e.JobExtended(requested_us=60_000_000), request_id="extend-1", actor="client-0")
+    example.call(20, "ExtendJobs", request, None, operation=9, answered_ns=None, twice=True)
+    made.retrieve(example, 21, 5, "RUNNING", granted_extension=made.span(seen))
+    assert "history-is-linearizable" not in {violation.invariant for violation in check(example.finish())}
 
 
 # --- the judge of the inside ------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from tenure.controlplane import health, reflection
 from tenure.controlplane.admin_service import AdminService
@@ -135,9 +134,8 @@ class Services:
                 group.create_task(self.scrubbing.run())
                 group.create_task(self._keep_time())
         except asyncio.CancelledError:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await self.handler.finish()
+            # Whoever goes on after that would find the store closed.
+            await self.handler.finish(_STOP_SECONDS)
             raise
 
     async def let_go(self, hang_up: Callable[[float], Awaitable[None]]) -> None:

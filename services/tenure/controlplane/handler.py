@@ -173,10 +173,14 @@ class Handler:
         stored = (await self._store.load_jobs([job_id])).get(job_id)
         return stored.job if stored else None
 
-    async def finish(self) -> None:
-        """Wait for everything that has begun."""
-        while self._running:
-            await asyncio.wait(self._running)
+    async def finish(self, within_s: float | None = None) -> None:
+        """Wait for everything that has begun; what takes longer is cancelled. What the store was given, it commits."""
+        try:
+            async with asyncio.timeout(within_s):
+                while self._running:
+                    await asyncio.wait(self._running)
+        except TimeoutError:
+            await asyncio.gather(*(task for task in self._running if task.cancel()), return_exceptions=True)
 
     # --- the inside -------------------------------------------------------------------------------------------------
 
