@@ -57,11 +57,14 @@ class Sign:
     """A sign of life of a lease, when the server took it: in virtual time, by which process, and by its clock.
 
     `answered`: the worker was told that the lease is held, so it may rely on that.
+    `counted_ns`: what the clock showed when it counted, at the latest; None: the history does not tell. A report counts
+    when its turn has come, which is behind the commits of those before it.
     """
 
     at_ns: int
     boot: int
     server_ns: int
+    counted_ns: int | None
     answered: bool = False
 
 
@@ -148,18 +151,22 @@ class Case:
                 kind = message.WhichOneof("message")
                 if said.end == "server-got":
                     for what, lease_id in _named(message, kind):
-                        sign = Sign(said.at_ns, said.boot, said.clock_ns)
+                        counted_ns = None if kind == "report" else said.clock_ns
+                        sign = Sign(said.at_ns, said.boot, said.clock_ns, counted_ns)
                         found.setdefault(lease_id, []).append(sign)
                         waiting.setdefault((what, lease_id), []).append(sign)
                     continue
                 for what, lease_id, held in _answers(message, kind):
                     # Answers come in the order of what they answer.
                     if signs := waiting.get((what, lease_id)):
-                        signs.pop(0).answered = held
+                        sign = signs.pop(0)
+                        sign.answered = held
+                        if sign.counted_ns is None:
+                            sign.counted_ns = said.clock_ns
                 if kind == "welcome":
                     for verdict in message.welcome.leases:
                         if verdict.keep:
-                            sign = Sign(said.at_ns, said.boot, said.clock_ns, answered=True)
+                            sign = Sign(said.at_ns, said.boot, said.clock_ns, said.clock_ns, answered=True)
                             found.setdefault(verdict.lease_id, []).append(sign)
         for signs in found.values():
             signs.sort(key=lambda sign: sign.at_ns)

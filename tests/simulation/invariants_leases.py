@@ -29,6 +29,7 @@ class Expiry:
         silent_ns: for how long it had been silent: since the last sign of life that was answered, since it was given
             out, or since the process's start; `least_ns` how long it has to be.
         ignored_ns: the same since the last sign of life of any kind.
+        due_server_ns, due_by_ns: between these it ran out, unless it was held.
     """
 
     def __init__(self, case: Case, tenure: Tenure) -> None:
@@ -39,9 +40,9 @@ class Expiry:
         self.adopted = granted.boot != self.commit.boot
         self.length_ns = tenure.length_us * 1000
         if self.adopted:
-            since = Sign(self.boot.started_ns, self.boot.number, self.boot.server_ns)
+            since = Sign(self.boot.started_ns, self.boot.number, self.boot.server_ns, None)
         else:
-            since = Sign(granted.durable_ns, granted.boot, granted.server_ns)
+            since = Sign(granted.durable_ns, granted.boot, granted.server_ns, None)
         signs = [
             sign
             for sign in case.heard_of(tenure.lease_id)
@@ -60,6 +61,18 @@ class Expiry:
         self.least_ns = max(self.length_ns, GRACE_NS) if grace else self.length_ns
         self.due_server_ns = self.ignored.server_ns + self.least_ns
         self._suspended = list(case.faults("server.suspend"))
+        self.due_by_ns = self._due_by(early)
+
+    def _due_by(self, signs: list[Sign]) -> int:
+        """When it had run out at the latest, unless it was held: what has ended had run out before."""
+        counted = [sign.counted_ns for sign in signs]
+        if not signs and self.adopted and self.boot.serving_ns is not None:
+            # A server takes over what the log says before it serves.
+            counted = [self.server_ns(self.boot.serving_ns)]
+        known = [at_ns for at_ns in counted if at_ns is not None]
+        if not known or len(known) < len(counted):
+            return self.commit.server_ns
+        return min(max(known) + self.least_ns, self.commit.server_ns)
 
     def virtual_ns(self, server_ns: int) -> int:
         """When the server's clock showed that, before the expiry."""
@@ -138,7 +151,9 @@ def masses_are_held(case: Case) -> Iterator[str]:
         together = [
             other
             for other in first
-            if other.boot is one.boot and 0 <= other.due_server_ns - one.due_server_ns < SECOND_NS - ROUNDING_NS
+            if other.boot is one.boot
+            and one.due_server_ns <= other.due_server_ns
+            and other.due_by_ns < one.due_server_ns + SECOND_NS - ROUNDING_NS
         ]
         if len(together) <= MASS_COUNT:
             continue
@@ -160,7 +175,7 @@ def late_sweeps_are_held(case: Case) -> Iterator[str]:
         if not done or done[-1].end_ns is None:
             continue
         resumed_ns = one.server_ns(done[-1].end_ns)
-        late_ns = resumed_ns - one.due_server_ns
+        late_ns = resumed_ns - one.due_by_ns
         since_ns = one.commit.server_ns - resumed_ns
         due_meanwhile = one.virtual_ns(one.due_server_ns) > done[-1].begin_ns
         if due_meanwhile and late_ns > one.length_ns // 4 + ROUNDING_NS and since_ns + ROUNDING_NS < one.length_ns:
