@@ -246,4 +246,4 @@ async def test_a_connection_that_is_ended_just_when_its_stream_ends_leaves_no_ta
     for _ in range(turns):
         await asyncio.sleep(0)
     await settle(running)
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() - before == set()

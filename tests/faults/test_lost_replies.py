@@ -275,7 +275,8 @@ def _judge(events: list[event_pb2.Event], told: Told) -> None:
     told.violations += ledger.wrong + wrong_with(events)
     by_request: dict[str, list[event_pb2.Event]] = {}
     for event in events:
-        if event.request_id:
+        # The first job that names a queue makes it, in the same commit.
+        if event.request_id and event.stream.startswith("job/"):
             by_request.setdefault(event.request_id, []).append(event)
     for request_id, ids in ledger.created.items():
         made = [event.stream.removeprefix("job/") for event in by_request.get(request_id, [])]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 
 from tenure.controlplane.changes import Executed, RequestKey, replay, stored_request
 from tenure.domain import events as e
@@ -63,18 +62,21 @@ class Queues:
                 return Executed(position=committed.last)
         raise Refused(Reason.VERSION_CONFLICT, "other changes of the queue kept coming first; retry")
 
-    @asynccontextmanager
-    async def making(self, wanted: Mapping[str, e.QueueConfigured], actor: str) -> AsyncIterator[tuple[Append, ...]]:
+    def making(self, wanted: Mapping[str, e.QueueConfigured], actor: str) -> Making:
         """Appends that make those of the named queues that are not there, to be committed with something else. Whoever
         leaves without an error has committed them.
         """
-        if not wanted:
-            yield ()
-            return
-        async with self._lock:
-            appends = self._appends({name: event for name, event in wanted.items() if name not in self.all}, actor)
-            yield appends
-            self._committed(appends)
+        return Making(self, wanted, actor)
+
+    async def begin(self, wanted: Mapping[str, e.QueueConfigured], actor: str) -> tuple[Append, ...]:
+        """See `making`: until `end` nobody else changes a queue."""
+        await self._lock.acquire()
+        return self._appends({name: event for name, event in wanted.items() if name not in self.all}, actor)
+
+    def end(self, appends: tuple[Append, ...]) -> None:
+        """These were committed."""
+        self._lock.release()
+        self._committed(appends)
 
     def _committed(self, appends: tuple[Append, ...]) -> None:
         for append in appends:
@@ -110,3 +112,22 @@ def _says_nothing_new(queue: Queue, event: e.QueueEvent) -> bool:
             return queue.paused
         case e.QueueResumed():
             return not queue.paused
+
+
+class Making:
+    """See `Queues.making`. No generator: one that is given up in the middle would complain."""
+
+    def __init__(self, queues: Queues, wanted: Mapping[str, e.QueueConfigured], actor: str) -> None:
+        self._queues = queues
+        self._wanted = wanted
+        self._actor = actor
+        self._appends: tuple[Append, ...] = ()
+
+    async def __aenter__(self) -> tuple[Append, ...]:
+        if self._wanted:
+            self._appends = await self._queues.begin(self._wanted, self._actor)
+        return self._appends
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if self._wanted:
+            self._queues.end(self._appends if kind is None else ())
