@@ -88,14 +88,22 @@ async def test_names_or_filters(server: ScriptedServer, tenure: Tenure, extra: l
     assert "not both" in result.err
 
 
+# A process that was started in the background of a script ignores it, and so do all that it starts.
+HEEDING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 async def started(
     server: ScriptedServer, *args: str, stdout: int = asyncio.subprocess.PIPE
 ) -> asyncio.subprocess.Process:
-    """The real command against the scripted server."""
+    """The real command against the scripted server; Ctrl-C reaches it, also where whoever runs the tests ignores it."""
     command = str(Path(sys.executable).with_name("tenure"))
     environment = os.environ | {"TENURE_SERVER": server.address, "COLUMNS": "140", "LINES": "40", "TERM": "xterm"}
     return await asyncio.create_subprocess_exec(
-        command, *args, stdout=stdout, stderr=asyncio.subprocess.PIPE, env=environment
+        sys.executable, "-c", HEEDING, command, *args, stdout=stdout, stderr=asyncio.subprocess.PIPE, env=environment
     )
 
 
