@@ -28,8 +28,9 @@ from tests.proof.sizes import FULL, size
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 
 POISONS = size(short=1, full=20)
-# Leases in a row that a job may lose; the product's own number takes longer than a short proof may.
-LIMIT = 5 if FULL else 2
+# Leases in a row that a job may lose; the product's own number takes longer than a short proof may, and with fewer one
+# beside it is too likely to lose as many.
+LIMIT = 5 if FULL else 3
 WORKERS = LIMIT + 1
 SLOTS = 2
 GOOD = 2 * WORKERS if FULL else 4
