@@ -62,7 +62,8 @@ def replace(document: str, made: str) -> str:
 
 def _summary(records: list[Record]) -> str:
     dates = sorted({record["date"] for record in records})
-    revisions = sorted({record["revision"] for record in records})
+    # A record that was made in parts has several.
+    revisions = sorted({one for record in records for one in record["revision"].split(", ")})
     short = [record["name"] for record in records if not record["full"]]
     wrong = [record["name"] for record in records if record["violations"] or record["bites"] is False]
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"

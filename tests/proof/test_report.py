@@ -45,6 +45,11 @@ def test_short_forms_are_named() -> None:
     assert "In their short form only: kill-server." in render([_record(full=False)])
 
 
+def test_each_revision_is_named_once() -> None:
+    made = render([_record(revision="aaaa, bbbb"), _record(name="other", revision="bbbb")])
+    assert "at revision aaaa, bbbb: 2 proofs" in made
+
+
 def test_what_was_not_run_is_named() -> None:
     known = all_proofs()
     assert {"kill-server", "power-loss", "http2-attacks", "simulation", "planted-bugs"} <= known
