@@ -164,7 +164,7 @@ async def test_a_second_signal_stops_at_once(
     await session.welcome()
     deaf = 'trap "" INT TERM; touch up; while true; do sleep 0.05; done'
     await session.started(assignment(command="sh", arguments=("-c", deaf), grace_s=600))
-    await eventually((tmp_path / "agent/jobs/job-of-lease-1-1/work/up").exists)
+    await eventually((tmp_path / "agent/jobs/job-of-lease-1-1" / "work" / "up").exists)
     process.send_signal(signal.SIGINT)
     session = await server.session()
     await session.keep("lease-1")
