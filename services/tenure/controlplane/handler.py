@@ -175,12 +175,11 @@ class Handler:
 
     async def finish(self, within_s: float | None = None) -> None:
         """Wait for everything that has begun; what takes longer is cancelled. What the store was given, it commits."""
-        try:
-            async with asyncio.timeout(within_s):
-                while self._running:
-                    await asyncio.wait(self._running)
-        except TimeoutError:
-            await asyncio.gather(*(task for task in self._running if task.cancel()), return_exceptions=True)
+        while self._running:
+            await asyncio.wait(self._running, timeout=within_s)
+            if within_s is not None:
+                break
+        await asyncio.gather(*(task for task in self._running if task.cancel()), return_exceptions=True)
 
     # --- the inside -------------------------------------------------------------------------------------------------
 
