@@ -39,7 +39,7 @@ test: $(PROJECT_INSTALLED) ## Run the tests
 PROOFS := tests/faults tests/hostile tests/simulation
 
 .PHONY: prove
-prove: $(PROJECT_INSTALLED) ## Run the long proofs and write docs/proof.md (root, more than an hour)
+prove: $(PROJECT_INSTALLED) ## Run the long proofs and write docs/proof.md (root, about three hours)
 	@TENURE_PROVE=full TENURE_PROOF_DIR=build/proof $(PY) -m pytest -n 0 -m "" --timeout 7200 $(ARGS) $(PROOFS); \
 	  proven=$$?; $(PY) -m tests.proof.report build/proof && exit $$proven
 

@@ -174,8 +174,9 @@ def test_a_killed_server_has_kept_what_it_acknowledged(tmp_path: Path) -> None:
     ("arguments", "code", "text"),
     [
         (["--store", "mysql://x"], 2, "is not a kind of store"),
-        (["--store", "memory:", "--listen", "here"], 1, "write HOST:PORT"),
-        (["--store", "memory:", "--listen", "0.0.0.0:0"], 1, "--insecure"),
+        (["--store", "memory:", "--listen", "here"], 2, "write HOST:PORT"),
+        (["--store", "memory:", "--listen", "0.0.0.0:0"], 2, "--insecure"),
+        (["--store", "memory:", "--listen", "192.0.2.1:0", "--insecure"], 1, "not one of this machine"),
         (["--store", "memory:", "--tls-cert", "x.pem"], 2, "--tls-cert and --tls-key together"),
         (["--store", "memory:", "--config", "/nowhere/tenure.toml"], 2, "/nowhere/tenure.toml: No such file"),
         (["--store", "memory:", "--max-workers", "0"], 2, "--max-workers"),

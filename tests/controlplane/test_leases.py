@@ -124,6 +124,32 @@ def test_an_adopted_lease_that_was_heard_of_is_like_any_other() -> None:
     assert table.leases.unclaimed(WORKER.id) == []
 
 
+def test_a_worker_that_names_its_lease_again_takes_nothing_off_the_grace_of_a_restart() -> None:
+    table = Table()
+    live = table.adopted(5)
+    table.leases.claim(live, WORKER)
+    table.wait(20)
+    table.leases.named(live)
+    assert live.heard_ns == table.clock.monotonic_ns()
+    table.wait(39.999)
+    assert table.silent() == []
+    table.wait(0.001)
+    assert table.silent() == [live.lease_id]
+
+
+@pytest.mark.parametrize("named_s", [52, 59])
+def test_a_lease_that_is_named_again_lasts_for_its_length_from_then_on(named_s: float) -> None:
+    table = Table()
+    live = table.adopted(5)
+    table.wait(named_s)
+    table.leases.claim(live, WORKER)
+    table.leases.named(live)
+    table.wait(9.999)
+    assert table.silent() == []
+    table.wait(0.001)
+    assert table.silent() == [live.lease_id]
+
+
 def test_a_late_sweep_expires_nothing_for_one_more_length() -> None:
     table = Table()
     due, other = table.add(30), table.add(30)

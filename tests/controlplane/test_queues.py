@@ -9,6 +9,7 @@ import pytest
 
 from tenure.controlplane.changes import Change, RequestKey
 from tenure.controlplane.handler import Handler
+from tenure.controlplane.queues import Queues
 from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
 from tenure.domain.queue import Queue
@@ -75,3 +76,18 @@ async def test_of_many_calls_that_name_it_one_makes_it(bench: Bench) -> None:
     await asyncio.gather(*(create([creation()], actor="user:u", queues=GPU) for _ in range(5)))
     assert [name for _, name in await bench.log()] == ["QueueConfigured", *["JobCreated"] * 5]
     assert [one.version for one in bench.told if isinstance(one, Queue)] == [1]
+
+
+class BrokenIds:
+    def new(self) -> str:
+        raise RuntimeError("no ids")
+
+
+async def test_what_breaks_before_the_commit_keeps_nobody_from_changing_queues() -> None:
+    store = await open_store("memory:", clock=FakeClock(), on_fatal=lambda error: None)
+    broken = Queues(store, FakeClock(), BrokenIds())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no ids"):
+            async with asyncio.timeout(5), broken.making(GPU, "somebody"):
+                pass
+    await store.close()

@@ -56,7 +56,7 @@ CHANGING = frozenset({"CreateJobs", "ExtendJobs", "TerminateJobs", "PauseQueues"
 class Sign:
     """A sign of life of a lease, when the server took it: in virtual time, by which process, and by its clock.
 
-    `answered`: the worker was told that the lease is held, so it may rely on that.
+    `answered`: the worker was told that the lease is held, so it may rely on that; `welcome`: by Welcome.
     `counted_ns`: what the clock showed when it counted, at the latest; None: the history does not tell. A report counts
     when its turn has come, which is behind the commits of those before it.
     """
@@ -66,6 +66,7 @@ class Sign:
     server_ns: int
     counted_ns: int | None
     answered: bool = False
+    welcome: bool = False
 
 
 class Case:
@@ -166,7 +167,7 @@ class Case:
                 if kind == "welcome":
                     for verdict in message.welcome.leases:
                         if verdict.keep:
-                            sign = Sign(said.at_ns, said.boot, said.clock_ns, said.clock_ns, answered=True)
+                            sign = Sign(said.at_ns, said.boot, said.clock_ns, said.clock_ns, True, welcome=True)
                             found.setdefault(verdict.lease_id, []).append(sign)
         for signs in found.values():
             signs.sort(key=lambda sign: sign.at_ns)

@@ -25,10 +25,12 @@ class Expiry:
     """One lease that expired, by the monotonic clock of the process that ended it.
 
     Attributes:
-        adopted: an earlier process had given it out; `heard`: this one had told its worker that it is held.
-        silent_ns: for how long it had been silent: since the last sign of life that was answered, since it was given
-            out, or since the process's start; `least_ns` how long it has to be.
-        ignored_ns: the same since the last sign of life of any kind.
+        adopted: an earlier process had given it out; `heard`: this one had told its worker that it is held, otherwise
+            than in Welcome.
+        since_server_ns, silent_ns: the last sign of life that was answered, or when it was given out or taken over, and
+            for how long it had been silent since then.
+        spare_ns: for how long it was left after that silence, and the grace of a restart, had been long enough.
+        ignored: the last sign of life of any kind.
         due_server_ns, due_by_ns: between these it ran out, unless it was held.
     """
 
@@ -49,30 +51,35 @@ class Expiry:
             if sign.boot == self.commit.boot and sign.at_ns <= self.commit.durable_ns
         ]
         answered = [sign for sign in signs if sign.answered]
-        self.heard = bool(answered)
+        self.heard = any(not sign.welcome for sign in answered)
         self.since_server_ns = (answered or [since])[-1].server_ns
+        # What a restart has given is not taken away by Welcome, which may be on its way to nobody.
+        self.grace_server_ns = self.boot.server_ns + max(self.length_ns, GRACE_NS) if self.in_grace else 0
         self.silent_ns = self.commit.server_ns - self.since_server_ns
         # What came while its end was being written did not count any more.
         decided_ns = decided_at(case, tenure, self.commit)
         early = [sign for sign in signs if decided_ns is None or sign.at_ns < decided_ns - TICK_NS]
         self.ignored = (early or [since])[-1]
-        self.ignored_ns = self.commit.server_ns - self.ignored.server_ns
-        grace = self.adopted and not self.heard
-        self.least_ns = max(self.length_ns, GRACE_NS) if grace else self.length_ns
-        self.due_server_ns = self.ignored.server_ns + self.least_ns
+        self.due_server_ns = max(self.ignored.server_ns + self.length_ns, self.grace_server_ns)
+        self.spare_ns = self.commit.server_ns - max(self.since_server_ns + self.length_ns, self.grace_server_ns)
         self._suspended = list(case.faults("server.suspend"))
         self.due_by_ns = self._due_by(early)
 
+    @property
+    def in_grace(self) -> bool:
+        """A restart has given it time, and nothing has taken that away."""
+        return self.adopted and not self.heard
+
     def _due_by(self, signs: list[Sign]) -> int:
         """When it had run out at the latest, unless it was held: what has ended had run out before."""
-        counted = [sign.counted_ns for sign in signs]
-        if not signs and self.adopted and self.boot.serving_ns is not None:
+        ends = [None if sign.counted_ns is None else sign.counted_ns + self.length_ns for sign in signs]
+        if self.in_grace and self.boot.serving_ns is not None:
             # A server takes over what the log says before it serves.
-            counted = [self.server_ns(self.boot.serving_ns)]
-        known = [at_ns for at_ns in counted if at_ns is not None]
-        if not known or len(known) < len(counted):
+            ends.append(self.server_ns(self.boot.serving_ns) + max(self.length_ns, GRACE_NS))
+        known = [at_ns for at_ns in ends if at_ns is not None]
+        if not known or len(known) < len(ends):
             return self.commit.server_ns
-        return min(max(known) + self.least_ns, self.commit.server_ns)
+        return min(max(known), self.commit.server_ns)
 
     def virtual_ns(self, server_ns: int) -> int:
         """When the server's clock showed that, before the expiry."""
@@ -117,17 +124,18 @@ def no_early_expiry(case: Case) -> Iterator[str]:
     sign of life that the server has processed and answered with: held (1.4). One that comes while the end is being
     written is not answered so."""
     for one in _expiries(case):
-        if (one.heard or not one.adopted) and one.silent_ns + ROUNDING_NS < one.length_ns:
+        if not one.in_grace and one.silent_ns + ROUNDING_NS < one.length_ns:
             what = "heard of" if one.heard else "given"
             yield f"{one.tenure} expired {one.silent_ns / 1e9:g} s after it was {what}, of {one.length_ns / 1e9:g} s"
 
 
 def grace_after_restart(case: Case) -> Iterator[str]:
-    """A lease that the log gave to a restarted server, and that was not heard of since, does not expire before
-    max(its length, 60 s); once heard of it is a lease as any other (1.4)."""
+    """A lease that the log gave to a restarted server does not expire before max(its length, 60 s), nor before its
+    length after a Welcome that kept it; once its worker has been heard of otherwise it is as any other (1.4)."""
     for one in _expiries(case):
-        if one.adopted and not one.heard and one.silent_ns + ROUNDING_NS < one.least_ns:
-            yield f"{one.tenure} expired {one.silent_ns / 1e9:g} s after the server's start"
+        if one.in_grace and one.spare_ns + ROUNDING_NS < 0:
+            since_start_ns = one.commit.server_ns - one.boot.server_ns
+            yield f"{one.tenure} expired {since_start_ns / 1e9:g} s after the server's start"
 
 
 def lost_is_noticed(case: Case) -> Iterator[str]:
@@ -138,15 +146,16 @@ def lost_is_noticed(case: Case) -> Iterator[str]:
         begin_ns, end_ns = one.ignored.at_ns, one.commit.durable_ns
         stood = [span for span in one.boot.pauses if span.overlaps(begin_ns, end_ns)]
         troubled_ns = sum_of(case.disk_trouble, begin_ns, end_ns) + sum_of(stood, begin_ns, end_ns)
-        allowed_ns = one.least_ns + one.length_ns * (1 + len(stood)) + 2 * troubled_ns + SLACK_NS
-        if one.ignored_ns > allowed_ns:
-            yield f"{one.tenure} expired {one.ignored_ns / 1e9:g} s after it was heard of, of {allowed_ns / 1e9:g} s"
+        late_ns = one.commit.server_ns - one.due_server_ns
+        allowed_ns = one.length_ns * (1 + len(stood)) + 2 * troubled_ns + SLACK_NS
+        if late_ns > allowed_ns:
+            yield f"{one.tenure} expired {late_ns / 1e9:g} s after it had run out, of {allowed_ns / 1e9:g} s"
 
 
 def masses_are_held(case: Case) -> Iterator[str]:
     """Where more than max(3, 30 %) of the leases run out within a second, they are first given their length again: it
     was probably the server's own fault (1.4)."""
-    first = [one for one in _expiries(case) if one.silent_ns - one.least_ns < one.length_ns - SECOND_NS]
+    first = [one for one in _expiries(case) if one.spare_ns < one.length_ns - SECOND_NS]
     for one in first:
         together = [
             other

@@ -41,12 +41,15 @@ def lost(at_s: float, last_beat_s: float = 12) -> Example:
     return example
 
 
-def restarted(heard_s: float | None, at_s: float) -> Example:
-    """The server is started again at 20 s, and the lease expires."""
+def restarted(at_s: float, *, named_s: float | None = None, heard_s: float | None = None) -> Example:
+    """The server is started again at 20 s, and the lease expires; meanwhile its worker may have connected, and sent a
+    beat."""
     example, run = made.running()
     example.begin(20)
+    if named_s is not None:
+        example.hello(named_s, made.LEASE, stream=1)
     if heard_s is not None:
-        example.hello(heard_s, made.LEASE, stream=1)
+        example.beats(heard_s, 3, stream=1)
     example.write(at_s, made.expired(1), made.requeued(e.RequeueCause.LOST, at_s))
     run.ended_ns = ns(at_s)
     return example

@@ -18,12 +18,22 @@ def a_lease_expires_early() -> Example:
 
 @breaks("no-early-expiry")
 def a_lease_expires_early_after_a_reconnect() -> Example:
-    return restarted(30, 45)
+    return restarted(45, named_s=25, heard_s=30)
 
 
 @breaks("grace-after-restart")
 def a_restart_costs_a_lease() -> Example:
-    return restarted(None, 45)
+    return restarted(45)
+
+
+@breaks("grace-after-restart")
+def a_reconnect_takes_the_grace_away() -> Example:
+    return restarted(79, named_s=25)
+
+
+@breaks("grace-after-restart")
+def a_lease_expires_early_after_a_late_reconnect() -> Example:
+    return restarted(70 + made.LEASE_S - 1, named_s=70)
 
 
 @breaks("lost-is-noticed")

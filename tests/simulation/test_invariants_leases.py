@@ -12,6 +12,7 @@ from tests.simulation import invariants_lives as made
 from tests.simulation.history import Span
 from tests.simulation.invariants import check
 from tests.simulation.invariants_lives import Example, ns
+from tests.simulation.invariants_spoiled import restarted
 
 
 def started_and_lost(*taken_s: float, ended_s: float | None = None) -> Example:
@@ -38,7 +39,7 @@ def started_and_lost(*taken_s: float, ended_s: float | None = None) -> Example:
 
 def broken(example: Example) -> set[str]:
     """Invariants of leases that are broken."""
-    judged = {"masses-are-held", "late-sweeps-are-held", "no-early-expiry", "lost-is-noticed"}
+    judged = {"masses-are-held", "late-sweeps-are-held", "no-early-expiry", "lost-is-noticed", "grace-after-restart"}
     return judged & {violation.invariant for violation in check(example.finish())}
 
 
@@ -61,3 +62,25 @@ def test_a_sweep_is_late_by_when_the_report_was_taken(taken_s: float, says: set[
     example = started_and_lost(taken_s, ended_s=37.2)
     example.boot.pauses.append(Span(begin_ns=ns(31), end_ns=ns(37.1)))
     assert broken(example) == says
+
+
+@pytest.mark.parametrize(
+    ("named_s", "heard_s", "at_s", "says"),
+    [
+        (None, None, 79.9, {"grace-after-restart"}),
+        (None, None, 80.1, set()),
+        (25, None, 79.9, {"grace-after-restart"}),
+        (25, None, 80.1, set()),
+        (70, None, 70 + made.LEASE_S - 0.1, {"grace-after-restart"}),
+        (70, None, 70 + made.LEASE_S + 0.1, set()),
+        (25, 30, 30 + made.LEASE_S - 0.1, {"no-early-expiry"}),
+        (25, 30, 30 + made.LEASE_S + 0.1, set()),
+        (25, None, 80 + made.LEASE_S + 2.9, set()),
+        (25, None, 80 + made.LEASE_S + 3.1, {"lost-is-noticed"}),
+        (25, 30, 30 + 2 * made.LEASE_S + 3.1, {"lost-is-noticed"}),
+    ],
+)
+def test_a_restart_gives_time_until_the_worker_goes_on(
+    named_s: float | None, heard_s: float | None, at_s: float, says: set[str]
+) -> None:
+    assert broken(restarted(at_s, named_s=named_s, heard_s=heard_s)) == says

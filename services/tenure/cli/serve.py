@@ -77,7 +77,7 @@ def serve(
     """
     from tenure.controlplane.app import ServerSettings
     from tenure.controlplane.config import ConfigError, read_config
-    from tenure.controlplane.listening import CannotListen, Encryption
+    from tenure.controlplane.listening import CannotListen, Encryption, WrongAddress
     from tenure.controlplane.secret_files import SecretFileError
     from tenure.store.open import BadAddress
     from tenure.store.store import StoreError
@@ -110,6 +110,8 @@ def serve(
         except (ConfigError, BadAddress) as error:
             first, *rest = str(error).splitlines()
             raise Problem(first, details=rest) from None
+        except WrongAddress as error:
+            raise Problem(str(error)) from None
         except (CannotListen, SecretFileError, StoreError) as error:
             raise Problem(str(error), exit_code=EXIT_REFUSED) from None
 
@@ -124,9 +126,7 @@ def _http_socket(address: str, settings: ServerSettings) -> socket:
     from tenure.web.serving import CannotServe, bind
 
     host, port = listening.split(address)
-    if settings.encryption is None and not settings.insecure and not listening.is_loopback(host):
-        message = f"{host} can be reached from other machines: give --tls-cert and --tls-key, or --insecure"
-        raise listening.CannotListen(message)
+    listening.check_open(host, settings.encryption, insecure=settings.insecure)
     try:
         return bind(host, port)
     except CannotServe as error:

@@ -102,10 +102,8 @@ class ControlPlane(Services):
         """
         settings = self._settings
         host, _ = listening.split(settings.listen)
+        listening.check_open(host, settings.encryption, insecure=settings.insecure)
         loopback = listening.is_loopback(host)
-        if settings.encryption is None and not settings.insecure and not loopback:
-            message = f"{host} can be reached from other machines: give --tls-cert and --tls-key, or --insecure"
-            raise listening.CannotListen(message)
         await self.load(reflected=settings.reflection if settings.reflection is not None else loopback)
         self.admin_secret = await self._local_admin()
         self._server.add_generic_rpc_handlers((self.host,))

@@ -194,6 +194,17 @@ class Leases:
             live.braked = False
             self._wait(live, now_ns, live.length_ns)
 
+    def named(self, live: Live) -> None:
+        """The worker named this lease as it connected: it lasts for its length at least.
+
+        That takes nothing off the grace of a restart: Hello may have waited in the network until its worker, which was
+        never answered, had given that stream up. Whoever goes on to speak on it has been answered.
+        """
+        if self._clock.monotonic_ns() + live.length_ns >= live.ends_ns:
+            self.heard(live)
+            return
+        live.heard_ns, live.braked = self._clock.monotonic_ns(), False
+
     def remove(self, live: Live) -> None:
         """The lease is over."""
         del self._all[live.lease_id]

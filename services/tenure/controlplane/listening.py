@@ -29,6 +29,10 @@ class CannotListen(Exception):
     """The server cannot serve on this address; the text is for the operator."""
 
 
+class WrongAddress(CannotListen):
+    """What was written can never be right, so that starting again is of no use."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encryption:
     """Where certificate chain and private key are, both PEM."""
@@ -41,12 +45,12 @@ def split(listen: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT` or `[IPv6]:PORT`; port 0 is any free one.
 
     Raises:
-        CannotListen: it is not of that form.
+        WrongAddress: it is not of that form.
     """
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^:/\s\[\]]+):(\d{1,5})", listen)
     if match is None or int(match[2]) > 65535:
         message = f"{listen!r} is not an address to listen on: write HOST:PORT, as in 127.0.0.1:50051"
-        raise CannotListen(message)
+        raise WrongAddress(message)
     return match[1], int(match[2])
 
 
@@ -58,6 +62,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def check_open(host: str, encryption: Encryption | None, *, insecure: bool) -> None:
+    """Nobody is to send tokens over a network in the clear without having said so.
+
+    Raises:
+        WrongAddress: other machines could connect without encryption, and nobody has allowed it.
+    """
+    if encryption is None and not insecure and not is_loopback(host):
+        message = f"{host} can be reached from other machines: give --tls-cert and --tls-key, or --insecure"
+        raise WrongAddress(message)
 
 
 def options(max_workers: int) -> list[tuple[str, int]]:

@@ -71,7 +71,11 @@ class Queues:
     async def begin(self, wanted: Mapping[str, e.QueueConfigured], actor: str) -> tuple[Append, ...]:
         """See `making`: until `end` nobody else changes a queue."""
         await self._lock.acquire()
-        return self._appends({name: event for name, event in wanted.items() if name not in self.all}, actor)
+        try:
+            return self._appends({name: event for name, event in wanted.items() if name not in self.all}, actor)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def end(self, appends: tuple[Append, ...]) -> None:
         """These were committed."""

@@ -125,7 +125,7 @@ class Sessions:
                 set_timestamp(verdict.expires_at, live.expires_us)
             slot = known.get(held.lease_id) or Slot(live.job_id, confirmed=live.accepted)
             self._workers.occupy(worker, live.lease_id, slot)
-            self._leases.heard(live)
+            self._leases.named(live)
             self.remind(live)
             self.on_kept(live)
         if any(slot.unsure for slot in worker.busy.values()):
