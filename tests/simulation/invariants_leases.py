@@ -25,11 +25,13 @@ class Expiry:
     """One lease that expired, by the monotonic clock of the process that ended it.
 
     Attributes:
-        adopted: an earlier process had given it out; `heard`: this one had told its worker that it is held, otherwise
-            than in Welcome.
+        adopted: an earlier process had given it out.
+        in_grace: the restart had given it time, and its worker had said nothing of it since but in Hello: Welcome may
+            be on its way to nobody. `heard`: what it said was answered, so that it has certainly counted.
         since_server_ns, silent_ns: the last sign of life that was answered, or when it was given out or taken over, and
             for how long it had been silent since then.
         spare_ns: for how long it was left after that silence, and the grace of a restart, had been long enough.
+        late_ns: for how long after it had run out at the latest.
         ignored: the last sign of life of any kind.
         due_server_ns, due_by_ns: between these it ran out, unless it was held.
     """
@@ -51,29 +53,27 @@ class Expiry:
             if sign.boot == self.commit.boot and sign.at_ns <= self.commit.durable_ns
         ]
         answered = [sign for sign in signs if sign.answered]
-        self.heard = any(not sign.welcome for sign in answered)
         self.since_server_ns = (answered or [since])[-1].server_ns
-        # What a restart has given is not taken away by Welcome, which may be on its way to nobody.
-        self.grace_server_ns = self.boot.server_ns + max(self.length_ns, GRACE_NS) if self.in_grace else 0
         self.silent_ns = self.commit.server_ns - self.since_server_ns
         # What came while its end was being written did not count any more.
         decided_ns = decided_at(case, tenure, self.commit)
         early = [sign for sign in signs if decided_ns is None or sign.at_ns < decided_ns - TICK_NS]
         self.ignored = (early or [since])[-1]
-        self.due_server_ns = max(self.ignored.server_ns + self.length_ns, self.grace_server_ns)
-        self.spare_ns = self.commit.server_ns - max(self.since_server_ns + self.length_ns, self.grace_server_ns)
+        self.heard = any(not sign.welcome for sign in answered)
+        self.in_grace = self.adopted and not self.heard and all(sign.welcome for sign in early)
+        grace_ns = self.boot.server_ns + max(self.length_ns, GRACE_NS)
+        least_ns = grace_ns if self.in_grace else 0
+        self.due_server_ns = max(self.ignored.server_ns + self.length_ns, least_ns)
+        self.spare_ns = self.commit.server_ns - max(self.since_server_ns + self.length_ns, least_ns)
+        most_ns = grace_ns if self.adopted and not self.heard else 0
+        self.late_ns = self.commit.server_ns - max(self.ignored.server_ns + self.length_ns, most_ns)
         self._suspended = list(case.faults("server.suspend"))
         self.due_by_ns = self._due_by(early)
-
-    @property
-    def in_grace(self) -> bool:
-        """A restart has given it time, and nothing has taken that away."""
-        return self.adopted and not self.heard
 
     def _due_by(self, signs: list[Sign]) -> int:
         """When it had run out at the latest, unless it was held: what has ended had run out before."""
         ends = [None if sign.counted_ns is None else sign.counted_ns + self.length_ns for sign in signs]
-        if self.in_grace and self.boot.serving_ns is not None:
+        if self.adopted and not self.heard and self.boot.serving_ns is not None:
             # A server takes over what the log says before it serves.
             ends.append(self.server_ns(self.boot.serving_ns) + max(self.length_ns, GRACE_NS))
         known = [at_ns for at_ns in ends if at_ns is not None]
@@ -146,10 +146,9 @@ def lost_is_noticed(case: Case) -> Iterator[str]:
         begin_ns, end_ns = one.ignored.at_ns, one.commit.durable_ns
         stood = [span for span in one.boot.pauses if span.overlaps(begin_ns, end_ns)]
         troubled_ns = sum_of(case.disk_trouble, begin_ns, end_ns) + sum_of(stood, begin_ns, end_ns)
-        late_ns = one.commit.server_ns - one.due_server_ns
         allowed_ns = one.length_ns * (1 + len(stood)) + 2 * troubled_ns + SLACK_NS
-        if late_ns > allowed_ns:
-            yield f"{one.tenure} expired {late_ns / 1e9:g} s after it had run out, of {allowed_ns / 1e9:g} s"
+        if one.late_ns > allowed_ns:
+            yield f"{one.tenure} expired {one.late_ns / 1e9:g} s after it had run out, of {allowed_ns / 1e9:g} s"
 
 
 def masses_are_held(case: Case) -> Iterator[str]:

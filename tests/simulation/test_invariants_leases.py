@@ -84,3 +84,11 @@ def test_a_restart_gives_time_until_the_worker_goes_on(
     named_s: float | None, heard_s: float | None, at_s: float, says: set[str]
 ) -> None:
     assert broken(restarted(at_s, named_s=named_s, heard_s=heard_s)) == says
+
+
+def test_a_beat_whose_answer_was_lost_may_have_ended_the_grace_of_a_restart() -> None:
+    for at_s, says in [(49.9, {"no-early-expiry"}), (50.1, set()), (80 + made.LEASE_S + 3.1, {"lost-is-noticed"})]:
+        example = restarted(at_s, named_s=30)
+        unanswered = pb.ConnectRequest(heartbeat=pb.Heartbeat(beats=[pb.Beat(lease_id=made.LEASE, count=3)]))
+        example.up(31, unanswered, 1)
+        assert broken(example) == says, at_s
