@@ -15,6 +15,7 @@ from tenure.agent.output import OutputRing
 from tenure.agent.transport import StreamEnded
 from tenure.agent.waiting import Changes, settle
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.logs import get_logger
 from tenure.v1.worker_service_pb2 import ShipLogsRequest, ShipLogsResponse
 
@@ -67,7 +68,7 @@ class Shipping:
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
 
-    def follow(self, holding: Holding, group: asyncio.TaskGroup) -> None:
+    def follow(self, holding: Holding, group: TaskGroup) -> None:
         """Ship the output of an attempt, by a new call in place of one that is open for it.
 
         It goes on by itself until the server ends it, also when the attempt has ended.

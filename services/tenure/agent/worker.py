@@ -27,6 +27,7 @@ from tenure.agent.transport import Transport
 from tenure.agent.waiting import Changes, settle, within
 from tenure.agent.workdir import AttemptFolders
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.logs import get_logger
 from tenure.v1 import worker_service_pb2
 from tenure.v1.worker_service_pb2 import ConnectResponse
@@ -106,7 +107,7 @@ class Worker:
         self._paths = PathsInUse()
         self._slots: set[int] = set()
         self._attempts: set[asyncio.Task[None]] = set()
-        self._group: asyncio.TaskGroup | None = None
+        self._group: TaskGroup | None = None
         self._draining: str | None = None
         self._abandoned = False
         self._acknowledged = True
@@ -123,7 +124,7 @@ class Worker:
         """
         connection = asyncio.ensure_future(self._connection.run())
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 self._group = group
                 done = group.create_task(self._until_drained())
                 await asyncio.wait((connection, done), return_when=asyncio.FIRST_COMPLETED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tenure.controlplane.inprocess import InProcess, Records
 from tenure.controlplane.listening import is_loopback
 from tenure.controlplane.observing import measure_calls, measure_events, read_gauges
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.ids import Ids
 from tenure.web import kelpie
 from tenure.web.app import Door
@@ -66,7 +66,7 @@ async def open_door(
         work_wait_s=settings.work_wait_s,
     )
     try:
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             running = group.create_task(door.run())
             async with serving(door.app, settings.opened, certificate=settings.certificate, key=settings.key):
                 yield door

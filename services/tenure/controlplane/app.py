@@ -21,6 +21,7 @@ from tenure.controlplane.config import Configuration
 from tenure.controlplane.permissions import Role
 from tenure.controlplane.tokens import digest_of
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.ids import Ids
 from tenure.runtime.logs import get_logger
 from tenure.store.open import directory_of, open_store
@@ -172,7 +173,7 @@ async def serve(
         plane = ControlPlane(settings, store, clock, ids, random=random)
         await plane.prepare()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 running = group.create_task(plane.run())
                 await plane.open()
                 async with beside(plane) if beside is not None else nullcontext():

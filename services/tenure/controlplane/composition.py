@@ -32,6 +32,7 @@ from tenure.controlplane.webhook_service import WebhookService
 from tenure.controlplane.webhooks.announcing import Webhooks
 from tenure.controlplane.worker_service import WorkerService
 from tenure.runtime.clock import Clock, SystemClock
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.ids import Ids
 from tenure.runtime.logs import get_logger
 from tenure.store.store import Store
@@ -128,7 +129,7 @@ class Services:
     async def run(self) -> None:
         """What goes on beside the calls, until cancelled; what was begun then still has the store for a moment."""
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 group.create_task(self.workers.run())
                 group.create_task(self.webhooks.run())
                 group.create_task(self.scrubbing.run())

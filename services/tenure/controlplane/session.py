@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tenure.controlplane.call import BadMessage, Messages, StreamCall
 from tenure.controlplane.outbox import Outbox
 from tenure.domain.errors import Reason, Refused
+from tenure.runtime.groups import TaskGroup
 from tenure.v1 import errors_pb2
 from tenure.v1 import worker_service_pb2 as pb
 
@@ -61,7 +62,7 @@ class Session:
         # What takes a commit, one after the other; both are there only while there is something to do.
         self._later: deque[Work] | None = None
         self._chain: asyncio.Task[None] | None = None
-        self._group: asyncio.TaskGroup | None = None
+        self._group: TaskGroup | None = None
         self._scope: asyncio.Timeout | None = None
         self._ended: Refused | None = None
         self._closing = False
@@ -78,7 +79,7 @@ class Session:
             Refused: `end` was called, the worker does not read, or it broke the rules.
         """
         try:
-            async with asyncio.timeout(None) as self._scope, asyncio.TaskGroup() as group:
+            async with asyncio.timeout(None) as self._scope, TaskGroup() as group:
                 if self._ended is not None:
                     raise self._ended
                 self._group = group

@@ -13,6 +13,7 @@ from tenure.controlplane.feeds import Bell, Feed, Follower, Shipment
 from tenure.controlplane.leases import Leases, Live
 from tenure.controlplane.status import InvalidFields
 from tenure.domain.errors import Reason, Refused
+from tenure.runtime.groups import TaskGroup
 from tenure.v1 import worker_service_pb2 as pb
 
 # A worker that brings nothing though it was asked is asked again after this.
@@ -83,7 +84,7 @@ class Shipments:
         self, feed: Feed, shipment: Shipment, messages: AsyncIterator[pb.ShipLogsRequest | BadMessage]
     ) -> bool:
         """Take what comes; False: more may come, but it is not wanted."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             reader = group.create_task(_take(feed, shipment, messages))
             watcher = group.create_task(_while_wanted(feed, shipment))
             await asyncio.wait((reader, watcher), return_when=asyncio.FIRST_COMPLETED)

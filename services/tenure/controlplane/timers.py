@@ -19,6 +19,7 @@ from tenure.domain import commands as c
 from tenure.domain.job import Job
 from tenure.domain.states import Phase
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.logs import get_logger
 from tenure.store.store import CommitOutcomeUnknown, Store, StoreError
 
@@ -117,7 +118,7 @@ class Timers:
 
     async def run(self) -> None:
         """Fire what falls due, for ever."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             while True:
                 self._fire()
                 now_ns = self._clock.monotonic_ns()

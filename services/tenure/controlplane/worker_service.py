@@ -28,6 +28,7 @@ from tenure.controlplane.workers import Worker, Workers
 from tenure.domain.errors import Reason, Refused
 from tenure.domain.job import Job
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.ids import Ids
 from tenure.runtime.logs import get_logger
 from tenure.store.store import Store
@@ -107,7 +108,7 @@ class WorkerService:
                 end and start again. (In an ExceptionGroup.)
         """
         await self._load()
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(self._upkeep.run(), name="upkeep")
             group.create_task(self._timers.run(), name="timers")
             group.create_task(self._timers.refresh(), name="horizon")

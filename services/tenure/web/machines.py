@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 
 from google.rpc import code_pb2
 
 from tenure.runtime.calls import Channel, Metadata
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 from tenure.web.conversation import Conversation
 from tenure.web.failures import unacceptable
 from tenure.web.machine import Machine, Records
@@ -28,11 +28,11 @@ class Machines:
         self._clock = clock
         self._incarnation = incarnation
         self._machines: dict[tuple[bytes, str], Machine] = {}
-        self._group: asyncio.TaskGroup | None = None
+        self._group: TaskGroup | None = None
 
     async def run(self) -> None:
         """Carry the streams, until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             self._group = group
             try:
                 while True:

@@ -19,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.logs import get_logger
 
 log = get_logger("http")
@@ -101,7 +102,7 @@ async def serving(
     except (OSError, ssl.SSLError):
         raise CannotServe(f"cannot use {certificate} and {key} for HTTPS") from None
     server = _Server(config)
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         # The socket is asked for connections once this is done; until then they wait in its backlog.
         running = group.create_task(server.serve(sockets=[opened]))
         renewing = None

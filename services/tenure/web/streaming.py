@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tenure.runtime.calls import CallFailed
+from tenure.runtime.groups import TaskGroup
 from tenure.web.answers import json_bytes
 from tenure.web.failures import status_value
 from tenure.web.jsonproto import to_json
@@ -123,7 +124,7 @@ class _Streaming(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry the stream."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             gone = group.create_task(_until_gone(receive))
             sending = group.create_task(self._send(send))
             await asyncio.wait((gone, sending), return_when=asyncio.FIRST_COMPLETED)

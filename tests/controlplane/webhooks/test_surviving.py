@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tenure.controlplane.webhooks.announcing import Webhooks, WebhookSettings
 from tenure.controlplane.webhooks.payloads import Payloads
 from tenure.controlplane.webhooks.schedule import Schedule
 from tenure.domain import commands as c
+from tenure.runtime.ids import Uuid7Ids
 from tenure.store.memory import MemoryStore
 from tenure.store.outbox import DeliveryState, Outbox, Tried
-from tenure.store.store import StorageFull
+from tenure.store.store import StorageFull, StoreDamaged
 from tests.controlplane.webhooks.receiver import Receiver, Seen, receiving
-from tests.controlplane.webhooks.rig import rigged
+from tests.controlplane.webhooks.rig import Names, rigged
 from tests.fakes import FakeClock
 from tests.store.opening import opened
 
@@ -170,6 +172,27 @@ async def test_a_defect_in_reading_is_tried_again(receiver: Receiver, monkeypatc
         monkeypatch.setattr(rig.store.outbox, "due", sometimes)
         await rig.create(url_of(receiver))
         await rig.until(lambda found: found[:1] != [] and found[0].state is DeliveryState.DELIVERED, step_s=1)
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_it_ends_when_it_is_told_to_whatever_breaks_at_that_moment(turns: int) -> None:
+    """The server waits for its end."""
+    store = MemoryStore()
+
+    async def damaged() -> list[str]:
+        raise StoreDamaged("tenure.db is damaged")
+
+    store.outbox.hosts = damaged  # type: ignore[method-assign]
+    webhooks = Webhooks(
+        store=store, clock=FakeClock(), ids=Uuid7Ids(), settings=WebhookSettings(), resolver=Names(), connector=None
+    )
+    await webhooks.load()
+    running = asyncio.create_task(webhooks.run())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait((running,), timeout=1)
+    assert running.cancelled()
 
 
 async def test_the_log_is_not_read_while_nobody_listens(receiver: Receiver) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from tenure.agent.sync.counters import Counters
+from tenure.runtime.groups import TaskGroup
 
 Item = TypeVar("Item")
 
@@ -41,7 +41,7 @@ async def each(
     if counters is not None:
         counters.files_pending += pending
     try:
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for _ in range(min(AT_ONCE, len(items))):
                 group.create_task(worker())
     except ExceptionGroup as errors:

@@ -23,6 +23,7 @@ from tenure.agent.sync.offload import run_to_end
 from tenure.agent.sync.s3_client import S3Clients
 from tenure.agent.sync.s3_errors import SentTooLate, mapped
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -171,7 +172,7 @@ class Put:
                 done[offset] = await self._part(upload_id, offset, min(length, size - offset), offset // length + 1)
 
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 for _ in range(_PARTS_OF_ONE_FILE):
                     group.create_task(send())
         except ExceptionGroup as errors:

@@ -27,6 +27,7 @@ from tenure.agent.sync.rules import Rule
 from tenure.agent.sync.watcher import Watcher, WatcherFactory
 from tenure.agent.waiting import within
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 
 _RESCAN_NS = 2_000_000_000
 _RESCAN_SOON_NS = 250_000_000
@@ -103,7 +104,7 @@ class During:
             SyncRefused, SyncUnreachable, FencedOff: See there.
         """
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 listener = group.create_task(self._listen())
                 while not self._stopping:
                     self._wake.clear()
@@ -189,7 +190,7 @@ class During:
             await before.close()
         self._rescan_soon()  # something may have been made in new folders before they were watched
 
-    def _start_due(self, group: asyncio.TaskGroup) -> None:
+    def _start_due(self, group: TaskGroup) -> None:
         """Begin to upload what has been quiet for long enough, the longest waiting first."""
         now_ns = self._clock.monotonic_ns()
         waiting = sorted(self._waiting(), key=lambda each: each[0])

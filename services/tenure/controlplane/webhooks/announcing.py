@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tenure.controlplane.webhooks.payloads import Payloads
 from tenure.controlplane.webhooks.schedule import Schedule
 from tenure.controlplane.webhooks.targets import TargetRules
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.ids import Ids
 from tenure.runtime.logs import get_logger
 from tenure.store.store import CommitOutcomeUnknown, Store, StoreError
@@ -100,7 +100,7 @@ class Webhooks:
 
     async def run(self) -> None:
         """Follow and deliver, for ever."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(self._always("deliverer", self._deliverer.run))
             group.create_task(self._always("follower", self.follower.run))
             group.create_task(self._purge())

@@ -20,6 +20,7 @@ from tenure.controlplane.webhooks.signing import signed_headers
 from tenure.controlplane.webhooks.targets import parse_target
 from tenure.domain.errors import Refused
 from tenure.runtime.clock import Clock
+from tenure.runtime.groups import TaskGroup
 from tenure.runtime.logs import get_logger
 from tenure.store.outbox import Delivery, DeliveryState, Endpoint, Outbox, Tried
 from tenure.store.store import CommitOutcomeUnknown, StoreError
@@ -79,7 +80,7 @@ class Deliverer:
         self._settling = Settling(outbox, clock)
         self._lanes: dict[str, _Lane] = {}
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._group: asyncio.TaskGroup | None = None
+        self._group: TaskGroup | None = None
         self._stopping = False
 
     def wake(self, hosts: Iterable[str]) -> None:
@@ -96,7 +97,7 @@ class Deliverer:
     async def run(self) -> None:
         """Deliver, for ever."""
         self._lanes.clear()
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             self._group = group
             group.create_task(self._settling.run())
             self.wake(await self._outbox.hosts())
