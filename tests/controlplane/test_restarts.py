@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tenure.domain.states import Phase
-from tests.controlplane.fleet import FakeWorker, Plane
+from tests.controlplane.fleet import FakeWorker, Plane, worker_identity
 
 
 async def test_a_stream_that_its_worker_has_given_up_already_takes_nothing_off_the_grace_of_a_restart() -> None:
@@ -39,3 +41,48 @@ async def test_a_worker_that_has_come_back_after_a_restart_is_noticed_as_soon_as
         assert (await plane.job(job_id)).phase is Phase.RUNNING
         await plane.clock.advance(0.000001)
         assert (await plane.job(job_id)).num_interruptions == 1
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_a_server_that_is_stopping_ends_no_lease_that_it_lets_nobody_keep(accepted: bool) -> None:
+    async with Plane() as plane:
+        worker = FakeWorker(plane, "a")
+        await worker.connect()
+        [job_id] = await plane.create(heartbeat_interval_us=1_000_000)
+        await plane.settle()
+        [one] = worker.assignments
+        if accepted:
+            await worker.start(one.lease_id)
+        await plane.service.drain()
+        before = await plane.types(job_id)
+        # More than a graceful stop may take.
+        await plane.clock.advance(30)
+        assert await plane.types(job_id) == before
+        await plane.restart()
+        [verdict] = (await worker.connect([one])).leases
+        assert verdict.keep
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_another_worker_that_only_has_the_same_id_ends_and_takes_nothing(begun: bool) -> None:
+    """A worker is known by the subject of its token as well."""
+    async with Plane() as plane:
+        mine = FakeWorker(plane, "a", identity=worker_identity("mine"))
+        other = FakeWorker(plane, "a", identity=worker_identity("other"))
+        await mine.connect()
+        [job_id] = await plane.create()
+        await plane.settle()
+        [one] = mine.assignments
+        if begun:
+            await mine.start(one.lease_id)
+        for _ in range(2):
+            await plane.restart()
+            await other.connect()
+            await plane.settle()
+            [verdict] = (await other.connect([one])).leases
+            assert not verdict.keep
+            [verdict] = (await mine.connect([one])).leases
+            assert verdict.keep
+        job = await plane.job(job_id)
+        assert (job.attempt, job.num_interruptions) == (1, 0)
+        assert job.phase is (Phase.RUNNING if begun else Phase.ASSIGNED)

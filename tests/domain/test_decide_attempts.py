@@ -20,6 +20,14 @@ BEAT = c.Beat(count=7, at_us=T0 + 5 * S, stage=e.Stage.RUN, progress=0.5, progre
 # --- assignments ---
 
 
+def test_assign_keeps_the_subject_of_the_worker() -> None:
+    life = Life(BATCH)
+    [(_, event)] = life.do(c.Assign(lease_id="lease-1", worker_id="A", subject="fleet"), T0)
+    assert isinstance(event, e.JobAssigned)
+    assert life.job.lease is not None
+    assert (event.subject, life.job.lease.subject) == ("fleet", "fleet")
+
+
 def test_assign() -> None:
     life = Life(BATCH)
     [(time_us, event)] = life.assign("9d8e79e1", T0 + 4 * S)

@@ -77,6 +77,11 @@ EVENTS: dict[str, tuple[str, int, e.Payload]] = {
             arguments=(),
         ),
     ),
+    "JobAssigned-subject": (
+        "job/1",
+        2,
+        e.JobAssigned(lease_id=LEASE, attempt=1, worker_id="w-1", lease_us=60_000_000, subject="gpu-1"),
+    ),
     "JobAssigned": ("job/1", 2, e.JobAssigned(lease_id=LEASE, attempt=1, worker_id="w-1", lease_us=60_000_000)),
     "AssignmentDeclined": (
         "job/1",

@@ -66,7 +66,7 @@ PAYLOADS: dict[type[e.Payload], st.SearchStrategy[e.Payload]] = {
         absolute_paths=st.lists(TEXTS, max_size=3).map(tuple),
         facets=FACETS,
     ),
-    e.JobAssigned: build(e.JobAssigned, lease_us=SPANS, **{**LEASE, "lease_id": st.just("event-id")}),
+    e.JobAssigned: build(e.JobAssigned, lease_us=SPANS, subject=TEXTS, **{**LEASE, "lease_id": st.just("event-id")}),
     e.AssignmentDeclined: build(e.AssignmentDeclined, reason=TEXTS, passed_over_until_us=TIMES, **LEASE),
     e.JobStarted: build(e.JobStarted, deadline_us=st.none() | TIMES, **LEASE),
     e.JobHeartbeat: build(

@@ -31,6 +31,7 @@ FULL = Job(
         started_us=T0 + 7,
         beats=8,
         stage=e.Stage.SYNC_AFTER,
+        subject="flötte",
     ),
     started_us=T0 + 9,
     num_failures=10,
@@ -57,6 +58,13 @@ def test_every_field_of_a_full_job_differs_from_a_plain_one() -> None:
 @pytest.mark.parametrize("job", [PLAIN, FULL])
 def test_a_job_comes_back(job: Job) -> None:
     assert job_from_bytes(job_to_bytes(job), job.origin) == job
+
+
+def test_the_lease_of_an_older_log_has_no_subject() -> None:
+    assert FULL.lease is not None
+    older = replace(FULL, lease=replace(FULL.lease, subject=""))
+    assert job_from_bytes(job_to_bytes(older), older.origin) == older
+    assert len(job_to_bytes(older)) == len(job_to_bytes(FULL)) - 4 - len("flötte".encode())
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Job) if f.name not in ("origin", "attempt", "worker_id")])

@@ -121,10 +121,8 @@ class Dispatcher:
     def joined(self, worker: Worker) -> None:
         """A worker has introduced itself: its queues are served from now on."""
         for queue in worker.queues:
-            if (head := self._heads.get(queue)) is None:
+            if queue not in self._heads:
                 self._heads[queue] = QueueHead(queue)
-            else:
-                head.worker_came()
 
     def left(self, worker: Worker) -> None:
         """A worker's stream has ended: queues that nobody serves any more are forgotten."""
@@ -152,6 +150,7 @@ class Dispatcher:
             if head is not None:
                 for ready in [one for one in head.parked if worker.generation not in one.unfit]:
                     head.reconsider(ready)
+                head.start_over()
         self._wake.set()
 
     # --- rounds -----------------------------------------------------------------------------------------------------
@@ -201,7 +200,11 @@ class Dispatcher:
         return known is not None and known.paused
 
     async def _read(self, head: QueueHead) -> None:
-        page = await self._store.candidates(head.queue, head.begin_page(), PAGE, self._clock.wall_us())
+        try:
+            page = await self._store.candidates(head.queue, head.begin_page(), PAGE, self._clock.wall_us())
+        except (StoreError, Refused):
+            head.no_page()
+            raise
         head.add_page(page)
 
     async def _place(self) -> None:
@@ -272,12 +275,20 @@ class Dispatcher:
         banned = {one.worker_id for one in bans}
         if banned:
             ready.unfit.update(worker.generation for worker in self._workers.pools[queue] if worker.id in banned)
-        if head.park() is None or not bans:
-            return
-        until_us = min(one.until_us for one in bans)
-        if ready.recheck_us != until_us:
+        until_us = min((one.until_us for one in bans), default=None)
+        if head.park() is None:
+            # One instant for all that are passed over, as there may be any number of them.
+            if until_us is not None and (head.recheck_us is None or until_us < head.recheck_us):
+                head.recheck_us = until_us
+                self._timers.at(until_us, lambda: self._start_over(head))
+        elif until_us is not None and ready.recheck_us != until_us:
             ready.recheck_us = until_us
             self._timers.at(until_us, lambda: self._recheck(head, ready))
+
+    def _start_over(self, head: QueueHead) -> None:
+        head.recheck_us = None
+        head.start_over()
+        self._wake.set()
 
     def _recheck(self, head: QueueHead, ready: Ready) -> None:
         ready.unfit.clear()
@@ -288,7 +299,10 @@ class Dispatcher:
         try:
             await self._specifications(chosen)
             steps = [
-                Step(job_id=one.ready.job.id, command=c.Assign(lease_id=one.lease_id, worker_id=one.worker.id))
+                Step(
+                    job_id=one.ready.job.id,
+                    command=c.Assign(lease_id=one.lease_id, worker_id=one.worker.id, subject=one.worker.subject),
+                )
                 for one in chosen
             ]
             executed = await self._handler.execute(steps, actor=ACTOR, partial=True)

@@ -45,12 +45,14 @@ class Live:
 
     Attributes:
         worker: who holds it; None while it was read from the log and its worker has not come back.
+        subject: of its worker's token, as the log has it; empty: the log is older than that.
         place: place of its job in the queue, `(-priority, position)`; None when not known.
         expires_us, due_us, stop_us: of the job: its deadline, when time ends it next, its stop signal (wall time).
         accepted: the worker was told that it holds the lease; before that it may not begin.
         started, stopping: the command runs; its job is being cancelled.
         closing: its worker is reporting its end at this moment.
         ending: it has run out, and that is being written down: from then on nobody is told that it is held.
+        passed_over: beats of the worker's present stream that were not answered for that.
         warned_us: the deadline of which the worker was told that it is near.
         beat: what was last heard, for the log.
         heard_ns: when the worker was last heard of with it.
@@ -65,6 +67,7 @@ class Live:
     worker_id: str
     length_ns: int
     interval_us: int
+    subject: str = ""
     worker: Worker | None = None
     place: tuple[int, int] | None = None
     expires_us: int | None = None
@@ -75,6 +78,7 @@ class Live:
     stopping: bool = False
     closing: bool = False
     ending: bool = False
+    passed_over: int = 0
     warned_us: int | None = None
     beat: c.Beat | None = None
     heard_ns: int = 0
@@ -120,6 +124,7 @@ class Leases:
         # Read from the log and not yet named by their worker, by worker id.
         self._unclaimed: dict[str, dict[str, Live]] = {}
         self._waiting: dict[int, OrderedDict[str, Live]] = {}
+        self._held = False
         self.on_earlier: Callable[[int], None] = lambda due_ns: None
         self.on_accepted: Callable[[Live], None] = lambda live: None
 
@@ -146,9 +151,10 @@ class Leases:
         """The end of one of them is being written down, or waits for that."""
         return any(live is not None and live.ending for live in map(self._all.get, lease_ids))
 
-    def unclaimed(self, worker_id: str) -> list[Live]:
-        """Leases of a worker of that id that no worker has claimed since the start."""
-        return list(self._unclaimed.get(worker_id, {}).values())
+    def unclaimed(self, worker_id: str, subject: str | None = None) -> list[Live]:
+        """Leases of a worker of that id (and subject, where given) that no worker has claimed since the start."""
+        found = self._unclaimed.get(worker_id, {}).values()
+        return [live for live in found if subject is None or live.subject in ("", subject)]
 
     def beat_of(self, job: Job) -> c.Beat | None:
         """What was last heard of the job's live attempt."""
@@ -200,6 +206,7 @@ class Leases:
         That takes nothing off the grace of a restart: Hello may have waited in the network until its worker, which was
         never answered, had given that stream up. Whoever goes on to speak on it has been answered.
         """
+        live.passed_over = 0
         if self._clock.monotonic_ns() + live.length_ns >= live.ends_ns:
             self.heard(live)
             return
@@ -217,8 +224,14 @@ class Leases:
                 del self._unclaimed[live.worker_id]
         self._leave(live)
 
+    def hold(self) -> None:
+        """Let none run out any more: the server is stopping, and nobody can be heard of."""
+        self._held = True
+
     def next_ns(self) -> int | None:
         """When the next lease runs out."""
+        if self._held:
+            return None
         return min((next(iter(waiting.values())).ends_ns for waiting in self._waiting.values()), default=None)
 
     def sweep(self) -> Sweep:
@@ -227,6 +240,8 @@ class Leases:
         Two brakes: a sweep that comes late by more than a quarter of a lease, and leases that run out in masses, are
         probably our own fault. The leases concerned are given their length again.
         """
+        if self._held:
+            return Sweep()
         now_ns = self._clock.monotonic_ns()
         due = [live for live in self._first() if live.ends_ns <= now_ns]
         if any(live.length_ns < 4 * (now_ns - live.ends_ns) for live in due):
@@ -275,6 +290,7 @@ class Leases:
             worker_id=lease.worker_id,
             length_ns=lease.length_us * NS_A_US,
             interval_us=job.origin.terms.heartbeat_interval_us,
+            subject=lease.subject,
             heard_ns=self._clock.monotonic_ns(),
         )
         live.follow(job)

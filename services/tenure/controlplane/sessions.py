@@ -139,6 +139,9 @@ class Sessions:
         if live is None or live.job_id != held.job_id or live.worker_id != worker.id:
             return None
         if live.worker is None:
+            # Another worker that only has the same id: a worker is known by its token's subject as well.
+            if live.subject not in ("", worker.subject):
+                return None
             self._leases.claim(live, worker)
         return live if live.worker is worker else None
 
@@ -159,7 +162,7 @@ class Sessions:
     def _give_up_unnamed(self, worker: Worker, known: dict[str, Slot]) -> None:
         """Leases that the worker should hold and does not name: the process that had them is gone."""
         lost = [live for lease_id in known if (live := self._leases.held_by(worker, lease_id)) is not None]
-        for live in (*lost, *self._leases.unclaimed(worker.id)):
+        for live in (*lost, *self._leases.unclaimed(worker.id, worker.subject)):
             if live.lease_id in worker.busy:
                 continue
             if not live.started:

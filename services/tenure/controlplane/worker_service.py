@@ -123,6 +123,7 @@ class WorkerService:
         They are not sent Drain, which would make them finish and leave: that a server stops is no reason for that.
         """
         self._dispatcher.stop()
+        self._leases.hold()
         self._sessions.end_all(Refused(Reason.DRAINING, "the server is stopping; connect again"))
 
     async def clock_corrected(self) -> None:

@@ -25,6 +25,7 @@ class Assign:
 
     lease_id: str
     worker_id: str
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,7 @@ def _assign(job: Job, command: c.Assign, now_us: int) -> list[e.JobEvent]:
             attempt=job.attempt + 1,
             worker_id=command.worker_id,
             lease_us=2 * job.origin.terms.heartbeat_interval_us,
+            subject=command.subject,
         )
     ]
 

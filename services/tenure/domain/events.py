@@ -118,12 +118,15 @@ class JobCreated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAssigned:
-    """A job was given to a worker. `lease_id` is the id of this event."""
+    """A job was given to a worker. `lease_id` is the id of this event, `subject` that of the worker's token; empty: not
+    known, as in logs that were written before it was kept.
+    """
 
     lease_id: str
     attempt: int
     worker_id: str
     lease_us: int
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

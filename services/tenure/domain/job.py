@@ -39,7 +39,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """The right of an attempt to act. `started_us` is None until its command was started."""
+    """The right of an attempt to act. `started_us` None: not begun; `subject` of the worker's token, "": not known."""
 
     lease_id: str
     attempt: int
@@ -49,6 +49,7 @@ class Lease:
     started_us: int | None = None
     beats: int = 0
     stage: e.Stage = e.Stage.UNSPECIFIED
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +204,7 @@ def evolve(job: Job, event: e.JobEvent, time_us: int) -> Job:
                     worker_id=event.worker_id,
                     length_us=event.lease_us,
                     assigned_us=time_us,
+                    subject=event.subject,
                 ),
             )
         case e.AssignmentDeclined():
@@ -338,7 +340,6 @@ def _end_attempt(job: Job, lease_id: str, event: e.JobEvent, time_us: int) -> Jo
 
 def _settled_by_the_end(job: Job, event: e.JobTerminated, time_us: int) -> Settled | None:
     """What is settled after the job's end: its last attempt too, where the attempt's success may have been that end.
-
     While a job is stopping a success ends it as CANCELLED; once its grace is over nothing more is accepted.
     """
     if job.lease is None:

@@ -118,6 +118,8 @@ def _fill(message: pb.Event, payload: e.Payload) -> None:
             assigned.attempt = payload.attempt
             assigned.worker_id = payload.worker_id
             _set_span(assigned.lease, payload.lease_us)
+            if payload.subject:
+                assigned.subject = payload.subject
         case e.JobStarted():
             started = message.job_started
             started.lease_id = payload.lease_id

@@ -84,6 +84,7 @@ def _assigned(event: pb.Event) -> e.JobAssigned:
         attempt=message.attempt,
         worker_id=message.worker_id,
         lease_us=_span(message.lease),
+        subject=message.subject,
     )
 
 

@@ -82,8 +82,9 @@ def request(request_id: str, digest: bytes) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _assigned(attempt: int, worker_id: str, lease_us: int) -> bytes:
-    return _number(b"\x08", attempt) + _text(b"\x12", worker_id) + _field(b"\x1a", _span(lease_us))
+def _assigned(attempt: int, worker_id: str, lease_us: int, subject: str) -> bytes:
+    body = _number(b"\x08", attempt) + _text(b"\x12", worker_id) + _field(b"\x1a", _span(lease_us))
+    return body + _text(b"\x22", subject)
 
 
 @lru_cache(maxsize=4096)
@@ -97,7 +98,7 @@ def _terminated(outcome: int, reason: str, attempt: int) -> bytes:
 
 
 def _job_assigned(event: e.JobAssigned) -> bytes:
-    return _assigned(event.attempt, event.worker_id, event.lease_us)
+    return _assigned(event.attempt, event.worker_id, event.lease_us, event.subject)
 
 
 def _job_started(event: e.JobStarted) -> bytes:

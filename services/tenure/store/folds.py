@@ -21,7 +21,7 @@ from tenure.store import codec, decoding
 FORMAT = 1
 
 # Which optional parts follow the fixed one.
-_LEASE, _PROGRESS, _SETTLED, _AVOIDED, _LOST = 1, 2, 4, 8, 16
+_LEASE, _PROGRESS, _SETTLED, _AVOIDED, _LOST, _SUBJECT = 1, 2, 4, 8, 16, 32
 
 # format, phase, outcome, parts; version, attempt, failures, interruptions; then times and counts, -1 for None:
 # last, expires, granted, started, beats before, last beat, not before, stop until, ended.
@@ -47,7 +47,8 @@ def job_to_bytes(job: Job) -> bytes:
             | (0 if progress is None else _PROGRESS)
             | (0 if settled is None else _SETTLED)
             | (_AVOIDED if job.avoided else 0)
-            | (_LOST if job.lost_in_a_row else 0),
+            | (_LOST if job.lost_in_a_row else 0)
+            | (_SUBJECT if lease is not None and lease.subject else 0),
             job.version,
             job.attempt,
             job.num_failures,
@@ -69,6 +70,8 @@ def job_to_bytes(job: Job) -> bytes:
         began_us = -1 if lease.started_us is None else lease.started_us
         data += _OF_LEASE.pack(lease.length_us, lease.assigned_us, began_us, lease.beats, lease.stage)
         data += _text(lease.lease_id)
+        if lease.subject:
+            data += _recurring(lease.subject)
     if progress is not None:
         data += _FRACTION.pack(progress.fraction) + _text(progress.message)
     if settled is not None:
@@ -153,7 +156,7 @@ class _Reader:
             granted_us=granted,
             attempt=attempt,
             worker_id=worker_id,
-            lease=self._lease(attempt, worker_id) if parts & _LEASE else None,
+            lease=self._lease(attempt, worker_id, parts) if parts & _LEASE else None,
             started_us=None if started < 0 else started,
             num_failures=failures,
             num_interruptions=interruptions,
@@ -170,7 +173,7 @@ class _Reader:
             ended_us=None if ended < 0 else ended,
         )
 
-    def _lease(self, attempt: int, worker_id: str) -> Lease:
+    def _lease(self, attempt: int, worker_id: str, parts: int) -> Lease:
         length, assigned, started, beats, stage = self._take(_OF_LEASE)
         return Lease(
             lease_id=self._text(),
@@ -181,6 +184,7 @@ class _Reader:
             started_us=None if started < 0 else started,
             beats=beats,
             stage=e.Stage(stage),
+            subject=self._text() if parts & _SUBJECT else "",
         )
 
     def _progress(self) -> Progress:

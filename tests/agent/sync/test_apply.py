@@ -22,7 +22,7 @@ MakeSync = Callable[..., AttemptSync]
 
 @pytest.mark.processes
 async def test_commit_markers_come_after_their_data_under_load(
-    s3: S3Store, s3_bucket: str, make_sync: MakeSync, state: Path
+    s3: S3Store, s3_bucket: str, make_sync: MakeSync, state: Path, eventually: Eventually
 ) -> None:
     """Checkpoints of five files each, a marker in each and one that names the last, written as fast as it goes."""
     store = Watched(s3)
@@ -52,7 +52,7 @@ async def test_commit_markers_come_after_their_data_under_load(
             (folder / "DONE").write_bytes(folder.name.encode())
             replace(state / "latest", folder.name.encode())
             await asyncio.sleep(jitter.random() * 0.05)
-        assert len([key for key, _ in store.puts if key.endswith("DONE")]) > 0
+        await eventually(lambda: any(key.endswith("DONE") for key, _ in store.puts))
         await sync.finish_during()
     assert broken == []
     assert len(await listing(s3, s3_bucket)) == 30 * 6 + 1

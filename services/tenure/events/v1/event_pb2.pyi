@@ -582,10 +582,15 @@ class JobAssigned(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     WORKER_ID_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Number of the attempt: 1, 2, 3 …"""
     worker_id: _builtins.str
     """The worker."""
+    subject: _builtins.str
+    """Subject of the token that the worker had: a worker is known by both. Unset
+    in events that are older than the field.
+    """
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """How long the lease lasts without a beat."""
@@ -596,12 +601,15 @@ class JobAssigned(_message.Message):
         attempt: _builtins.int = ...,
         worker_id: _builtins.str = ...,
         lease: _duration_pb2.Duration | None = ...,
+        subject: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_subject", b"_subject", "lease", b"lease", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "lease", b"lease", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_subject", b"_subject", "attempt", b"attempt", "lease", b"lease", "subject", b"subject", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__subject: _TypeAlias = _typing.Literal["subject"]  # noqa: Y015
+    _WhichOneofArgType__subject: _TypeAlias = _typing.Literal["_subject", b"_subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__subject) -> _WhichOneofReturnType__subject | None: ...
 
 Global___JobAssigned: _TypeAlias = JobAssigned  # noqa: Y015
 
