@@ -2,62 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tenure.agent.assignment import decode
-from tenure.agent.holding import Holding, Standing
-from tenure.agent.ledger import IDLE_BEAT_NS, NS, RESEND_NS, Ledger
+from tenure.agent.holding import Standing
+from tenure.agent.ledger import IDLE_BEAT_NS, NS, RESEND_NS
 from tenure.agent.outcome import Failed, Released, StopCause, Stopped, Succeeded
 from tenure.v1 import errors_pb2, job_pb2
 from tenure.v1 import worker_service_pb2 as pb
+from tests.agent.book import Book
 from tests.agent.fake_server import HELD, LOST, assignment, instant, span
-
-
-class Book:
-    """A ledger, and the instant it is asked at."""
-
-    def __init__(self) -> None:
-        self.woken = 0
-        self.ledger = Ledger(self.wake)
-        self.now = 0
-        self.ledger.reset(0)
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    def take(self) -> dict[str, Any]:
-        """What is to be sent now, by kind."""
-        sent = self.ledger.take(self.now)
-        kinds = [request.WhichOneof("message") or "" for request in sent]
-        assert len(set(kinds)) == len(kinds)
-        return {kind: getattr(request, kind) for kind, request in zip(kinds, sent, strict=True)}
-
-    def offer(self, lease_id: str = "a", *, lease_s: float = 60, beat_s: float = 30) -> Holding:
-        holding = self.ledger.add(decode(assignment(lease_id, lease_s=lease_s, beat_s=beat_s)), self.now)
-        assert holding is not None
-        return holding
-
-    def held(self, lease_id: str = "a", *, lease_s: float = 60, beat_s: float = 30) -> Holding:
-        holding = self.offer(lease_id, lease_s=lease_s, beat_s=beat_s)
-        self.ledger.accept(holding)
-        self.take()
-        self.accept_ack(lease_id)
-        return holding
-
-    def accept_ack(self, lease_id: str, state: pb.LeaseState.ValueType = HELD) -> None:
-        items = [pb.AcceptAck.Item(lease_id=lease_id, state=state)]
-        self.ledger.accept_acknowledged(pb.AcceptAck(items=items), self.now)
-
-    def beat_ack(self, *lease_ids: str, state: pb.LeaseState.ValueType = HELD, next_s: float | None = None) -> None:
-        interval = span(next_s) if next_s is not None else None
-        items = [pb.HeartbeatAck.Item(lease_id=each, state=state, next_interval=interval) for each in lease_ids]
-        self.ledger.heartbeat_acknowledged(pb.HeartbeatAck(items=items), self.now)
-
-    def report_ack(self, kind: str, state: pb.LeaseState.ValueType = HELD, error: int = 0, lease_id: str = "a") -> None:
-        number = pb.ReportKind.Value(f"REPORT_KIND_{kind.upper()}")
-        item = pb.ReportAck.Item(lease_id=lease_id, state=state, kind=number)
-        item.error = errors_pb2.ErrorReason.ValueType(error)
-        self.ledger.report_acknowledged(pb.ReportAck(items=[item]), self.now)
 
 
 def test_the_first_beat_follows_the_acknowledged_accept_at_once() -> None:
@@ -239,6 +191,53 @@ def test_an_assignment_that_was_taken_back_owes_nothing() -> None:
     assert holding.over
     assert holding.settled
     assert book.ledger.held_leases() == []
+    assert book.take() == {}
+
+
+def test_what_was_revoked_before_it_was_taken_is_reported_as_stopped_until_that_is_acknowledged() -> None:
+    """A server that was started anew takes the assignment for accepted, and its slot for busy until it hears this."""
+    book = Book()
+    holding = book.offer()
+    book.stop()
+    assert holding.over
+    assert holding.settled
+    assert book.ledger.held_leases() == []
+    assert [item.WhichOneof("outcome") for item in book.take()["report"].items] == ["stopped"]
+    assert book.take() == {}
+    assert book.ledger.due_ns() == RESEND_NS
+    book.now = RESEND_NS
+    assert [item.lease_id for item in book.take()["report"].items] == ["a"]
+    book.report_ack("stopped")
+    book.now = 2 * RESEND_NS
+    assert "report" not in book.take()
+
+
+def test_an_assignment_that_was_not_taken_and_not_kept_is_reported_as_stopped() -> None:
+    book = Book()
+    book.offer()
+    book.ledger.reset(book.now)
+    book.ledger.welcome(pb.Welcome(leases=[pb.LeaseVerdict(lease_id="a", keep=False)]), book.now, book.now)
+    assert [item.WhichOneof("outcome") for item in book.take()["report"].items] == ["stopped"]
+
+
+def test_what_is_revoked_after_it_was_taken_back_is_reported_as_stopped() -> None:
+    """The server told an earlier stream that it is held, and so waits for that."""
+    book = Book()
+    book.ledger.accept(book.offer())
+    book.take()
+    book.accept_ack("a", LOST)
+    book.stop()
+    assert [item.WhichOneof("outcome") for item in book.take()["report"].items] == ["stopped"]
+
+
+def test_of_what_is_not_in_hand_only_the_end_of_its_lease_is_answered() -> None:
+    book = Book()
+    book.stop("x", pb.STOP_REASON_CANCEL_REQUESTED)
+    book.stop("y", pb.STOP_REASON_EXPIRING)
+    assert book.take() == {}
+    book.stop("z")
+    # A new stream does not name it: that says the same.
+    book.ledger.reset(book.now)
     assert book.take() == {}
 
 

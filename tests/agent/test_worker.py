@@ -112,6 +112,17 @@ async def test_an_assignment_that_was_taken_back_is_forgotten(bench: Bench) -> N
     assert {beat.lease_id for beat in session.beats} == {"lease-2"}
 
 
+async def test_an_assignment_that_is_revoked_while_it_waits_for_a_slot_is_reported_as_stopped(bench: Bench) -> None:
+    session = await welcomed(bench)
+    await session.started(assignment("lease-1", command="sleep", arguments=("600",)))
+    await session.assign(assignment("lease-2", accept_s=600))
+    await session.revoke("lease-2")
+    assert (await session.reported("stopped")).lease_id == "lease-2"
+    await session.revoke("lease-1")
+    assert (await session.reported("stopped")).lease_id == "lease-1"
+    assert session.nothing("accept")
+
+
 async def test_beats_that_are_due_travel_together(bench: Bench) -> None:
     session = await welcomed(bench, slots=8)
     leases = [f"l{number}" for number in range(8)]

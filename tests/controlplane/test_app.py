@@ -204,6 +204,27 @@ async def test_encryption_and_its_renewal(tmp_path: Path) -> None:
             assert plain.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_pair_that_does_not_fit_leaves_the_old_one_in_use(tmp_path: Path) -> None:
+    files = Encryption(certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
+    shutil.copy(CERTIFICATES / "first.pem", files.certificate)
+    shutil.copy(CERTIFICATES / "first.key", files.key)
+    async with running_server(encryption=files, listen="localhost:0") as server:
+        host, port = server.address.split(":")
+        for renewed, name in ((files.certificate, "second.pem"), (files.key, "second.key")):
+            shown = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
+            assert shown.split() == (CERTIFICATES / "first.pem").read_text().split()
+            shutil.copy(CERTIFICATES / name, renewed)
+        shown = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
+        assert shown.split() == (CERTIFICATES / "second.pem").read_text().split()
+
+
+async def test_a_key_of_another_certificate_stops_the_start(tmp_path: Path) -> None:
+    files = Encryption(certificate=CERTIFICATES / "first.pem", key=CERTIFICATES / "second.key")
+    with pytest.raises(CannotListen, match=r"second\.key is not the key of .*first\.pem"):
+        async with running_server(encryption=files):
+            pass
+
+
 @pytest.mark.parametrize(("content", "problem"), [(None, "No such file"), ("nonsense", "holds no certificate")])
 async def test_a_certificate_that_cannot_be_used_stops_the_start(
     tmp_path: Path, content: str | None, problem: str

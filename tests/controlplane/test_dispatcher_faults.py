@@ -2,9 +2,22 @@ from __future__ import annotations
 
 import pytest
 
+from tenure.controlplane import ready
 from tenure.store.memory import MemoryStore
+from tenure.store.store import Candidate, StoreDamaged
 from tests.controlplane.disks import FullDisk, SlowDisk
-from tests.controlplane.fleet import FakeWorker, Plane
+from tests.controlplane.fleet import FakeWorker, Plane, succeeded
+
+
+class UnreadableStore(MemoryStore):
+    """Reads no candidates while `unreadable`."""
+
+    unreadable = False
+
+    async def candidates(self, queue: str, after: tuple[int, int] | None, limit: int, now_us: int) -> list[Candidate]:
+        if self.unreadable:
+            raise StoreDamaged("a page")
+        return await super().candidates(queue, after, limit, now_us)
 
 
 async def test_a_full_disk_pauses_and_loses_nothing() -> None:
@@ -40,3 +53,27 @@ async def test_a_stream_that_ends_during_the_commit_gets_nothing_and_the_job_goe
         assert [one.job_id for one in here.assignments] == [job_id]
         job = await plane.job(job_id)
         assert (job.num_failures, job.num_interruptions) == (0, 0)
+
+
+async def test_jobs_that_come_while_a_page_cannot_be_read_keep_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PAGE", 8), ("LOW", 2)):
+        monkeypatch.setattr(ready, name, value)
+    monkeypatch.setattr("tenure.controlplane.dispatcher.PAGE", 8)
+    store = UnreadableStore()
+    async with Plane(store=store) as plane:
+        waiting = await plane.create(20)
+        worker = FakeWorker(plane, "a", slots=7)
+        await worker.connect()
+        store.unreadable = True
+        first = worker.assignments
+        await worker.start(*(one.lease_id for one in first))
+        await worker.report(succeeded(first[0].lease_id))
+        urgent = await plane.create(priority=1)
+        await plane.settle()
+        store.unreadable = False
+        await plane.clock.advance(1)
+        await worker.report(*(succeeded(one.lease_id) for one in first[1:]))
+        order = [one.job_id for one in worker.assignments]
+        assert len(order) == 14
+        assert set(urgent) < set(order)
+        assert set(order) - set(urgent) == set(waiting[:13])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -125,12 +126,76 @@ def test_what_had_no_room_to_be_parked_is_read_again_when_a_worker_comes() -> No
     while head.first() is not None:
         head.park()
     assert (len(list(head.parked)), head.low) == (8, False)
-    head.worker_came()
+    head.start_over()
     assert (head.low, head.begin_page()) == (True, None)
     head.add_page([candidate(position) for position in range(1, 9)])
     head.begin_page()
     head.add_page([candidate(position) for position in range(9, 12)])
     assert taken(head) == ["job-9", "job-10", "job-11"]
+
+
+def _with_a_page_passed_over() -> QueueHead:
+    """Jobs 1 to 8 are parked, 9 to 16 were passed over, and what follows is being read."""
+    head = QueueHead("q")
+    for first in (1, 9):
+        head.begin_page()
+        head.add_page([candidate(position) for position in range(first, first + 8)])
+        while head.first() is not None:
+            head.park()
+    assert head.begin_page() == (0, 16)
+    return head
+
+
+def test_a_page_on_its_way_does_not_undo_that_reading_starts_over() -> None:
+    head = _with_a_page_passed_over()
+    head.start_over()
+    head.add_page([candidate(17)])
+    assert taken(head) == ["job-17"]
+    assert (head.low, head.begin_page()) == (True, None)
+    head.add_page([candidate(position) for position in range(1, 9)])
+    assert head.begin_page() == (0, 8)
+    head.add_page([candidate(position) for position in range(9, 17)])
+    assert taken(head) == [f"job-{position}" for position in range(9, 17)]
+    head.begin_page()
+    head.add_page([])
+    assert not head.low
+
+
+def test_however_often_it_starts_over_meanwhile_reading_gets_to_the_end() -> None:
+    head = _with_a_page_passed_over()
+    head.start_over()
+    head.add_page([candidate(position) for position in range(17, 25)])
+    assert len(taken(head)) == 8
+    assert head.begin_page() == (0, 24)
+    head.start_over()
+    head.add_page([candidate(25)])
+    assert taken(head) == ["job-25"]
+    assert (head.low, head.begin_page()) == (True, None)
+
+
+def test_what_comes_around_a_page_that_cannot_be_read_is_not_lost() -> None:
+    head = QueueHead("q")
+    head.begin_page()
+    head.add_page([candidate(position, 1) for position in range(1, 9)])
+    assert len(taken(head)) == 8
+    head.begin_page()
+    head.put(Ready(job("during", 2), (-2, 20)))
+    head.no_page()
+    head.put(Ready(job("after", 3), (-3, 21)))
+    head.put(Ready(job("behind"), (0, 22)))
+    assert len(list(head)) == 2
+    assert (head.low, head.begin_page()) == (True, (-1, 8))
+    head.add_page([candidate(9), candidate(22)])
+    assert taken(head) == ["after", "during", "job-9", "job-22"]
+
+
+def test_a_page_that_cannot_be_read_does_not_undo_that_reading_starts_over() -> None:
+    head = _with_a_page_passed_over()
+    head.start_over()
+    head.no_page()
+    assert (head.low, head.begin_page()) == (True, (0, 16))
+    head.add_page([])
+    assert (head.low, head.begin_page()) == (True, None)
 
 
 def test_more_than_fits_is_left_to_the_store_and_none_overtakes_it() -> None:
@@ -197,3 +262,62 @@ def test_whatever_happens_every_waiting_job_is_found_and_in_order(seed: int) -> 
     while waiting:
         give_out()
     assert all(one.phase is Phase.QUEUED for one in jobs.values())
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_is_passed_over_is_found_once_it_fits(seed: int) -> None:
+    chance = random.Random(seed)
+    head = QueueHead("q")
+    waiting: dict[str, tuple[int, int]] = {}
+    position = 0
+
+    def arrive() -> None:
+        nonlocal position
+        for _ in range(chance.choice([1, 3, 20])):
+            position += 1
+            waiting[f"job-{position}"] = (0, position)
+            head.put(Ready(job(f"job-{position}"), (0, position)))
+
+    def room() -> None:
+        head.room(1)
+
+    def end() -> None:
+        for one in list(head.parked):
+            head.drop(one.job.id)
+            waiting.pop(one.job.id, None)
+
+    def read(*meanwhile: Callable[[], None]) -> None:
+        after = head.begin_page()
+        page = sorted((place, name) for name, place in waiting.items() if after is None or place > after)[:8]
+        for happens in meanwhile:
+            happens()
+        if chance.random() < 0.2:
+            head.no_page()
+        else:
+            head.add_page([Candidate(job=job(name), place=place) for place, name in page])
+
+    def give_out() -> None:
+        waiting.pop(head.take().job.id, None)  # none, if it ended while its page was on the way
+
+    def serve(steps: int, fits: float, *meanwhile: Callable[[], None]) -> None:
+        for _ in range(steps):
+            if head.low:
+                read(*chance.sample(meanwhile, chance.randint(0, min(1, len(meanwhile)))))
+            elif head.first() is not None and chance.random() < fits:
+                give_out()
+            elif head.first() is not None:
+                head.park()
+
+    def serve_some() -> None:
+        serve(chance.choice([1, 5, 40]), 0.05, arrive, room, end)
+
+    for _ in range(40):
+        chance.choice([arrive, arrive, serve_some, serve_some])()
+    while not head.low and head.first() is not None:
+        head.park()
+    if head.low:
+        read(room)
+    else:
+        room()
+    serve(5 * position + 100, 1.0)
+    assert not waiting

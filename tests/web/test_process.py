@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ from tests.cli.test_serve import PATIENCE_S, Server, serving
 pytestmark = pytest.mark.processes
 
 LINE = "tenure: http on "
+TLS = Path(__file__).parent.parent / "data" / "tls"
 
 
 def addresses(server: Server) -> tuple[str, str]:
@@ -87,3 +90,45 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             code, _, err = server.ended()
     assert code == 1
     assert "the port is taken" in err
+
+
+@pytest.mark.parametrize("http", [[], ["--http", "127.0.0.1:0"]])
+@pytest.mark.parametrize(
+    ("certificate", "text"),
+    [
+        (None, "cannot read "),
+        ((TLS / "second.pem").read_text(), "is not the key of"),
+        ("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n", "cannot be used"),
+    ],
+    ids=["missing", "another's", "nonsense"],
+)
+def test_a_certificate_that_cannot_be_used_is_one_line(
+    tmp_path: Path, http: list[str], certificate: str | None, text: str
+) -> None:
+    if certificate is not None:
+        (tmp_path / "server.pem").write_text(certificate)
+    shutil.copy(TLS / "first.key", tmp_path / "server.key")
+    encrypted = ("--tls-cert", str(tmp_path / "server.pem"), "--tls-key", str(tmp_path / "server.key"))
+    store = ("--store", f"sqlite://{tmp_path / 'data'}", "--listen", "127.0.0.1:0")
+    with serving(*store, *encrypted, *http, state=tmp_path) as server:
+        code, out, err = server.ended()
+    assert (code, out) == (1, "")
+    assert text in err
+    assert len(err.splitlines()) == 1, err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the command openssl")
+def test_a_certificate_that_only_one_of_the_ports_would_take_is_one_line(tmp_path: Path) -> None:
+    """gRPC serves with a key of 1024 bits, HTTPS does not: it came out when the server served already."""
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:1024", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    subprocess.run(
+        [*made, "-keyout", "weak.key", "-out", "weak.pem"], cwd=tmp_path, check=True, capture_output=True, timeout=30
+    )
+    encrypted = ("--tls-cert", str(tmp_path / "weak.pem"), "--tls-key", str(tmp_path / "weak.key"))
+    addresses = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    with serving("--store", "memory:", *addresses, *encrypted, state=tmp_path) as server:
+        code, out, err = server.ended()
+    assert (code, out) == (1, "")
+    assert "is too weak" in err
+    assert len(err.splitlines()) == 1, err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -16,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tenure.runtime.certificates import read_pair
 from tenure.web import reading, serving
 from tenure.web.failures import Unacceptable, native
 from tenure.web.serving import CannotServe, address_of, bind
@@ -162,9 +165,49 @@ async def test_encrypted() -> None:
             assert (await client.get(f"https://localhost:{port}/")).text == "hello"
 
 
+async def test_a_renewed_pair_is_taken_over_and_one_that_does_not_fit_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CERTIFICATE_SECONDS", 0.02)
+    looks = asyncio.Semaphore(0)
+
+    def looking(certificate: Path, key: Path) -> tuple[bytes, bytes]:
+        looks.release()
+        return read_pair(certificate, key)
+
+    monkeypatch.setattr(serving, "read_pair", looking)
+    files = {"certificate": tmp_path / "cert.pem", "key": tmp_path / "key.pem"}
+
+    def issue(certificate: str, key: str) -> None:
+        for path, name in ((files["certificate"], f"{certificate}.pem"), (files["key"], f"{key}.key")):
+            shutil.copy(TLS / name, path.with_suffix(".new"))
+            os.replace(path.with_suffix(".new"), path)
+
+    issue("first", "first")
+    async with served(**files) as address:
+        host, port = address.rsplit(":", 1)
+
+        async def shown() -> list[str]:
+            return (await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))).split()
+
+        first, second = ((TLS / f"{name}.pem").read_text().split() for name in ("first", "second"))
+        assert await shown() == first
+        issue("second", "first")
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(3):  # the start's own, and two of what does not fit
+                await looks.acquire()
+        assert await shown() == first
+        issue("second", "second")
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                await asyncio.sleep(0.02)
+                if await shown() == second:
+                    break
+
+
 async def test_a_certificate_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "x.pem").write_text("no certificate")
     opened = bind("127.0.0.1", 0)
-    with opened, pytest.raises(CannotServe, match="cannot use"):
+    with opened, pytest.raises(CannotServe, match="holds no certificate"):
         async with serving.serving(APP, opened, certificate=tmp_path / "x.pem", key=tmp_path / "x.pem"):
             pass

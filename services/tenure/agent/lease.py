@@ -11,6 +11,7 @@ from collections import deque
 
 # A fifth of the lease is left for a clock that runs slow and for a request that is on its way.
 FENCE = 0.8
+SHORTEST_BEAT_NS = 50_000_000
 
 
 class Lease:
@@ -29,6 +30,10 @@ class Lease:
         # The server may count the first stretch from the assignment, so nothing is written before the first answer.
         self._confirmed = False
         self._sent: deque[int] = deque()
+
+    def interval_ns(self, asked_ns: int) -> int:
+        """How often to beat, if the server asks for this: never so seldom that one beat too late ends the lease."""
+        return max(SHORTEST_BEAT_NS, min(asked_ns, self.length_ns // 2))
 
     def beat_sent(self, now_ns: int) -> None:
         """A beat leaves now."""

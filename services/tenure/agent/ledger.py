@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tenure.agent.assignment import Assignment, instant_us, span_ns
-from tenure.agent.holding import Holding, Standing, messages_of
+from tenure.agent.holding import Holding, Owed, Standing, messages_of
 from tenure.agent.lease import Lease
-from tenure.agent.outcome import Outcome, StopCause, StopOrder, Stopped
+from tenure.agent.outcome import Outcome, StopCause, StopOrder, Stopped, kind_of, to_item
 from tenure.runtime.logs import get_logger
 from tenure.v1 import errors_pb2, worker_service_pb2
 from tenure.v1.worker_service_pb2 import ConnectRequest
@@ -22,9 +22,10 @@ log = get_logger("ledger")
 NS = 1_000_000_000
 RESEND_NS = 10 * NS
 IDLE_BEAT_NS = 15 * NS
-SHORTEST_BEAT_NS = NS // 20
 LONGEST_TOGETHER_NS = NS // 10
 _ANY_KIND = worker_service_pb2.REPORT_KIND_UNSPECIFIED
+# Reasons to stop that leave the lease as it is; with any other it is over.
+_ORDERS = (worker_service_pb2.STOP_REASON_CANCEL_REQUESTED, worker_service_pb2.STOP_REASON_EXPIRING)
 
 
 class Ledger:
@@ -39,6 +40,8 @@ class Ledger:
         self._wake = wake
         self._held: dict[str, Holding] = {}
         self._declined: dict[str, str] = {}
+        # `stopped` of leases under which nothing was begun; on a new stream it is enough that Hello does not name them.
+        self._never_begun: dict[str, Owed] = {}
         self._idle_beat_ns = 0
         self._unanswered_ns: int | None = None
         # Offset of the server's wall clock to our monotonic one; None: not known yet.
@@ -54,7 +57,7 @@ class Ledger:
             self._wake()
             return None
         lease = Lease(length_ns=assignment.lease_ns, now_ns=now_ns)
-        interval_ns = _interval(assignment.heartbeat_ns, lease)
+        interval_ns = lease.interval_ns(assignment.heartbeat_ns)
         holding = Holding(assignment, lease, interval_ns=interval_ns, deadline_us=assignment.expires_at_us)
         self._held[assignment.lease_id] = holding
         return holding
@@ -115,6 +118,7 @@ class Ledger:
     def reset(self, now_ns: int) -> None:
         """A new stream begins: nothing has been said on it."""
         self._declined.clear()
+        self._never_begun.clear()
         self._unanswered_ns = None
         self._idle_beat_ns = now_ns + IDLE_BEAT_NS
         for holding in self._held.values():
@@ -156,7 +160,8 @@ class Ledger:
             ]
             self._declined.clear()
             requests.append(ConnectRequest(decline=worker_service_pb2.Decline(items=items)))
-        reports = [h.owed for h in self._held.values() if h.owed is not None and _due(h.owed.sent_ns, now_ns)]
+        owed_now = (*(holding.owed for holding in self._held.values()), *self._never_begun.values())
+        reports = [owed for owed in owed_now if owed is not None and _due(owed.sent_ns, now_ns)]
         if reports:
             for owed in reports:
                 owed.sent_ns = now_ns
@@ -179,6 +184,7 @@ class Ledger:
                 due.append(holding.next_beat_ns)
             if holding.owed is not None:
                 due.append(0 if holding.owed.sent_ns is None else holding.owed.sent_ns + RESEND_NS)
+        due += (0 if owed.sent_ns is None else owed.sent_ns + RESEND_NS for owed in self._never_begun.values())
         return 0 if self._declined else min(due)
 
     @property
@@ -218,7 +224,7 @@ class Ledger:
                 continue
             holding.lease.beat_acknowledged()
             if item.HasField("next_interval"):
-                holding.interval_ns = _interval(span_ns(item.next_interval), holding.lease)
+                holding.interval_ns = holding.lease.interval_ns(span_ns(item.next_interval))
                 holding.next_beat_ns = holding.beat_sent_ns + holding.interval_ns
             holding.move_deadline(instant_us(item.expires_at) if item.HasField("expires_at") else None)
             holding.listener()
@@ -227,6 +233,8 @@ class Ledger:
     def report_acknowledged(self, message: worker_service_pb2.ReportAck, now_ns: int) -> None:
         """HELD: it counts. Anything else: it does not, and the lease is over."""
         for item in message.items:
+            if item.kind in (worker_service_pb2.REPORT_KIND_STOPPED, _ANY_KIND):
+                self._never_begun.pop(item.lease_id, None)
             holding = self._held.get(item.lease_id)
             if holding is None or holding.owed is None or item.kind not in (holding.owed.kind, _ANY_KIND):
                 continue
@@ -257,6 +265,8 @@ class Ledger:
         for item in message.items:
             holding = self._held.get(item.lease_id)
             if holding is None:
+                if item.reason not in _ORDERS:
+                    self._owe_stopped(item.lease_id)
                 continue
             match item.reason:
                 case worker_service_pb2.STOP_REASON_CANCEL_REQUESTED:
@@ -311,20 +321,21 @@ class Ledger:
         holding.settled = True
         holding.lose(now_ns, reason)
 
+    def _owe_stopped(self, lease_id: str) -> None:
+        """Nothing runs under it. The server may think otherwise: it may have told an earlier stream that it is held, or
+        was started anew and takes every lease for accepted; then it keeps the slot until it hears this."""
+        self._never_begun[lease_id] = Owed(item=to_item(lease_id, Stopped()), kind=kind_of(Stopped()))
+
     def _lose(self, holding: Holding, now_ns: int, reason: str) -> None:
         if holding.standing is Standing.OFFERED:
             self._forget(holding, now_ns, reason)
+            self._owe_stopped(holding.assignment.lease_id)
             return
         done = holding.outcome is not None and not holding.over
         holding.lose(now_ns, reason)
         if done and not holding.settled:
             # The attempt has already ended; only the server does not count it.
             holding.owe_outcome(Stopped())
-
-
-def _interval(asked_ns: int, lease: Lease) -> int:
-    """An interval that is never so long that one beat too late ends the lease."""
-    return max(SHORTEST_BEAT_NS, min(asked_ns, lease.length_ns // 2))
 
 
 def _due(sent_ns: int | None, now_ns: int) -> bool:

@@ -178,8 +178,8 @@ def _backup(
 ) -> None:
     """Copy the store into a new file while everything goes on, and check the copy before it gets its name.
 
-    The file is a SQLite database for `tenure log restore` and `tenure log export`. It holds the digests of tokens, and
-    no secret.
+    The file is a SQLite database for `tenure log restore` and `tenure log export`. It holds the digests of tokens,
+    and the secrets of webhooks as they are.
     """
     if store is not None:
         directory = data_directory(store)

@@ -79,6 +79,7 @@ def serve(
     from tenure.controlplane.config import ConfigError, read_config
     from tenure.controlplane.listening import CannotListen, Encryption, WrongAddress
     from tenure.controlplane.secret_files import SecretFileError
+    from tenure.runtime.certificates import CertificateUnusable, read_pair
     from tenure.store.open import BadAddress
     from tenure.store.store import StoreError
 
@@ -105,6 +106,9 @@ def serve(
                 insecure=insecure,
             )
             opened = ending.enter_context(_http_socket(http, settings)) if http is not None else None
+            if encryption is not None:
+                # Both ports use it: what is wrong with it is said before anything else begins.
+                read_pair(encryption.certificate, encryption.key)
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_serve(settings, opened))
         except (ConfigError, BadAddress) as error:
@@ -112,7 +116,7 @@ def serve(
             raise Problem(first, details=rest) from None
         except WrongAddress as error:
             raise Problem(str(error)) from None
-        except (CannotListen, SecretFileError, StoreError) as error:
+        except (CannotListen, CertificateUnusable, SecretFileError, StoreError) as error:
             raise Problem(str(error), exit_code=EXIT_REFUSED) from None
 
 

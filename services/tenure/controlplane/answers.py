@@ -104,7 +104,8 @@ class Answers:
                 items.append(pb.HeartbeatAck.Item(lease_id=beat.lease_id, state=pb.LEASE_STATE_LOST))
                 continue
             if live.ending:
-                continue  # neither held nor lost: its worker is told which when that is known
+                live.passed_over += 1  # neither held nor lost: its worker is told which when that is known
+                continue
             self._leases.heard(live)
             live.beat = _beat(live, beat, now_us)
             self._record(live, now_ns)
@@ -112,7 +113,9 @@ class Answers:
             set_duration(item.next_interval, live.interval_us)
             if live.expires_us is not None:
                 set_timestamp(item.expires_at, live.expires_us)
-            items.append(item)
+            # Its worker takes the answers for those of its beats in order: one for each, or it would lag for good.
+            items += [item] * (live.passed_over + 1)
+            live.passed_over = 0
         session.outbox.heard(items)
         session.flush()
 

@@ -121,8 +121,7 @@ class Dispatcher:
     def joined(self, worker: Worker) -> None:
         """A worker has introduced itself: its queues are served from now on."""
         for queue in worker.queues:
-            if queue not in self._heads:
-                self._heads[queue] = QueueHead(queue)
+            self._heads.setdefault(queue, QueueHead(queue))
 
     def left(self, worker: Worker) -> None:
         """A worker's stream has ended: queues that nobody serves any more are forgotten."""
@@ -146,11 +145,8 @@ class Dispatcher:
     def _room(self, worker: Worker) -> None:
         """A worker has a free slot, perhaps a folder too: what it was not looked at for is looked at again."""
         for queue in worker.queues:
-            head = self._heads.get(queue)
-            if head is not None:
-                for ready in [one for one in head.parked if worker.generation not in one.unfit]:
-                    head.reconsider(ready)
-                head.start_over()
+            if (head := self._heads.get(queue)) is not None:
+                head.room(worker.generation)
         self._wake.set()
 
     # --- rounds -----------------------------------------------------------------------------------------------------

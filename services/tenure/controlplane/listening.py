@@ -17,6 +17,7 @@ from typing import cast
 import grpc
 
 from tenure.controlplane.pipeline import MAX_MESSAGE_BYTES
+from tenure.runtime.certificates import CertificateUnusable, read_pair
 
 MAX_METADATA_BYTES = 8192
 # One connection may carry many workers or watchers: those behind a proxy share one.
@@ -139,7 +140,7 @@ class _Certificates:
         except OSError as error:
             message = f"cannot read {error.filename}: {error.strerror}"
             raise CannotListen(message) from None
-        except ValueError as error:
+        except CertificateUnusable as error:
             raise CannotListen(str(error)) from None
 
     def fetch(self) -> grpc.ServerCertificateConfiguration | None:
@@ -150,7 +151,7 @@ class _Certificates:
             if stamps == self._seen:
                 return None
             configuration = self._read()
-        except (OSError, ValueError):
+        except (OSError, CertificateUnusable):
             return None
         self._seen = stamps
         return configuration
@@ -159,12 +160,5 @@ class _Certificates:
         return self._files.certificate.stat().st_mtime_ns, self._files.key.stat().st_mtime_ns
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
-        chain, key = self._files.certificate.read_bytes(), self._files.key.read_bytes()
-        for path, content, word in (
-            (self._files.certificate, chain, b"CERTIFICATE"),
-            (self._files.key, key, b"PRIVATE KEY"),
-        ):
-            if word not in content:
-                message = f"{path} holds no {word.decode().lower()} in PEM form"
-                raise ValueError(message)
+        chain, key = read_pair(self._files.certificate, self._files.key)
         return grpc.ssl_server_certificate_configuration([(key, chain)])

@@ -20,7 +20,7 @@ PAGE = 1024
 LOW = 256
 # New jobs are held up to here; what is refused a place is read from the store later.
 MOST = 4096
-# Jobs that nobody fits, held; more of them are passed over and looked for again when a worker comes.
+# Jobs that nobody fits, held; more of them are passed over and looked for again when one may fit.
 MOST_PARKED = 1024
 
 # (-priority, position of JobCreated): smaller goes first.
@@ -54,6 +54,11 @@ class QueueHead:
         self._known_to: Place | None = None
         self._read_to: Place | None = None
         self._passed_over = False
+        # It was to be read from the start again while a page was being read: that is done when the end is reached. Were
+        # the page given up for it, a busy queue would begin again and again and never get to what comes last.
+        self._once_more = False
+        # When the earliest of the bans ends that jobs were passed over for.
+        self.recheck_us: int | None = None
         # Jobs that came while a page was being read: the page may be too old to have them.
         self._arrived: list[Ready] | None = None
 
@@ -108,6 +113,12 @@ class QueueHead:
             self._read_to = page[-1].place
             if self._known_to is None or self._known_to < self._read_to:
                 self._known_to = self._read_to
+        self.no_page()
+        if self._complete and self._once_more:
+            self.start_over()
+
+    def no_page(self) -> None:
+        """Nothing is being read any more: the page that was begun has been added, or could not be read."""
         arrived, self._arrived = self._arrived or [], None
         for ready in arrived:
             self.put(ready)
@@ -123,6 +134,12 @@ class QueueHead:
         self._parked[ready.job.id] = ready
         return ready
 
+    def room(self, generation: int) -> None:
+        """A worker has a free slot: all that it was not found unfit for is looked at again, held or not."""
+        for ready in [one for one in self._parked.values() if generation not in one.unfit]:
+            self.reconsider(ready)
+        self.start_over()
+
     def reconsider(self, ready: Ready) -> None:
         """A parked job is looked at again."""
         # Another one may be parked for the same job by now, if it came back meanwhile; that one is left where it is.
@@ -130,19 +147,17 @@ class QueueHead:
             del self._parked[ready.job.id]
             ready.parked = False
             heapq.heappush(self._heap, (ready.place, next(self._order), ready))
-            if self._passed_over and 2 * len(self._parked) < MOST_PARKED:
-                self.start_over()
-
-    def worker_came(self) -> None:
-        """Jobs that were passed over may fit now."""
-        if self._passed_over:
-            self.start_over()
 
     def start_over(self) -> None:
-        """Read from the start again; what is held stays."""
+        """Jobs that were passed over, if any, may fit now: read from the start again. What is held stays."""
+        if not self._passed_over:
+            return
+        if self._arrived is not None:
+            self._once_more = True
+            return
         if self._complete:
             self._known_to = max((ready.place for ready in self._held.values()), default=None)
-        self._complete, self._read_to, self._passed_over = False, None, False
+        self._complete, self._read_to, self._passed_over, self._once_more = False, None, False, False
 
     def find(self, job_id: str) -> Ready | None:
         """A job that is held, parked or not."""

@@ -19,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tenure.runtime.certificates import CertificateUnusable, read_pair
 from tenure.runtime.groups import TaskGroup
 from tenure.runtime.logs import get_logger
 
@@ -97,10 +98,12 @@ async def serving(
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
-    try:
-        config.load()
-    except (OSError, ssl.SSLError):
-        raise CannotServe(f"cannot use {certificate} and {key} for HTTPS") from None
+    if certificate is not None and key is not None:
+        try:
+            read_pair(certificate, key)
+        except CertificateUnusable as error:
+            raise CannotServe(str(error)) from None
+    config.load()
     server = _Server(config)
     async with TaskGroup() as group:
         # The socket is asked for connections once this is done; until then they wait in its backlog.
@@ -201,7 +204,9 @@ async def _renew(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     while True:
         await asyncio.sleep(CERTIFICATE_SECONDS)
         # What is being replaced at this moment is read the next time.
-        with contextlib.suppress(OSError, ssl.SSLError):
+        with contextlib.suppress(OSError, ssl.SSLError, CertificateUnusable):
             if (now := stamps()) != seen:
+                # A context that was given a pair which does not fit has lost the one it had.
+                read_pair(certificate, key)
                 context.load_cert_chain(certificate, key)
                 seen = now
