@@ -11,13 +11,18 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeAlias, cast
 
 import grpc
 import pytest
 
-from tenure.agent import strays
+from tenure.agent import app, strays
 from tenure.agent.app import PREEMPTION_POLL_S, SuspendAwareClock, _drain_when_preempted
+from tenure.agent.config import WorkerConfig
+from tenure.agent.copying import StoreCopying
+from tenure.agent.process import LocalRunner
+from tenure.agent.sync.offload import Offload
 from tenure.agent.worker import Worker
 from tenure.runtime.clock import SystemClock
 from tests.agent.conftest import Eventually
@@ -230,6 +235,41 @@ async def test_one_that_never_found_its_server_ends_at_once_when_told(start: Sta
                 pass
     process.send_signal(signal.SIGTERM)
     assert (await ended(process))[:2] == (0, "")
+
+
+async def test_the_look_through_all_processes_waits_for_no_file_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """Without it the end of a command is not told: it has to go on where every thread for files is taken."""
+    offloads: dict[str, Offload] = {}
+
+    def noted(name: str, kind: Callable[..., Any]) -> Callable[..., Any]:
+        def make(**options: Any) -> Any:
+            offloads[name] = options["offload"]
+            return kind(**options)
+
+        return make
+
+    monkeypatch.setattr(app, "LocalRunner", noted("runner", LocalRunner))
+    monkeypatch.setattr(app, "StoreCopying", noted("copying", StoreCopying))
+    go_on, begun = Event(), []
+
+    def blocked() -> None:
+        begun.append(1)
+        go_on.wait(60)
+
+    config = WorkerConfig(
+        server="127.0.0.1:1", token=lambda: None, queues=("q",), slots=1, work_dir=tmp_path / "agent", environment={}
+    )
+    async with app._assembled(config):
+        taken = [asyncio.create_task(offloads["copying"].run(blocked)) for _ in range(app.FILE_THREADS)]
+        try:
+            await eventually(lambda: len(begun) == app.FILE_THREADS)
+            async with asyncio.timeout(20):
+                assert os.getpid() in {each.pid for each in (await offloads["runner"].run(strays.census)).everything}
+        finally:
+            go_on.set()
+            await asyncio.gather(*taken)
 
 
 async def test_one_worker_a_work_directory(start: Start, server: FakeServer) -> None:

@@ -260,18 +260,6 @@ async def test_success_waits_for_the_uploads(bench: Bench, eventually: Eventuall
     assert copying.steps == ["before", "start_during", "finish_during", "after", "close", "close", "clean"]
 
 
-async def test_uploads_that_give_up_end_the_command(bench: Bench) -> None:
-    copying = bench.copying = PlayedCopying()
-    bench.start()
-    session = await bench.server.session()
-    await session.welcome()
-    await session.started(assignment(command="sleep", arguments=("600",)))
-    copying.failed.set_result(SyncRefused("put bucket/ck: access denied"))
-    failed = (await session.reported("failed")).failed
-    assert (failed.stage, failed.message) == (job_pb2.ATTEMPT_STAGE_RUN, "put bucket/ck: access denied")
-    assert "finish_during" not in copying.steps
-
-
 async def test_a_defect_in_a_step_fails_that_attempt_alone(bench: Bench) -> None:
     copying = bench.copying = PlayedCopying()
     copying.errors["before"] = ZeroDivisionError("secret detail")

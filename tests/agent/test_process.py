@@ -6,12 +6,15 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from tenure.agent.process import LocalRunner
 from tenure.agent.runner import CommandNotStarted, Exit, Ladder
+from tenure.agent.sync.offload import Threads
 from tenure.runtime.clock import SystemClock
 from tests.agent.commands import line, python, ready
 from tests.agent.conftest import Eventually
@@ -197,6 +200,32 @@ async def test_out_of_memory_is_told(
     ended = await command.wait()
     assert ended == Exit(code=None, signal=signal.SIGKILL, oom=True)
     assert str(ended) == "ended by SIGKILL (out of memory)"
+
+
+async def test_an_end_is_told_while_files_are_read_that_take_long(
+    clock: SystemClock, tmp_path: Path, eventually: Eventually
+) -> None:
+    """Another attempt's uploads may keep all their places for minutes; this one's grace may be over by then."""
+    go_on, begun = Event(), []
+
+    def long(abort: Event) -> None:
+        begun.append(abort)
+        go_on.wait(60)
+
+    with ThreadPoolExecutor(2) as threads:
+        files = Threads(threads, long_at_once=1)
+        reading = [asyncio.create_task(files.run_long(long)) for _ in range(3)]
+        try:
+            await eventually(lambda: begun)
+            runner = LocalRunner(clock=clock, offload=files, path="/usr/bin:/bin")
+            command = await runner.start(line(tmp_path, "true"))
+            async with asyncio.timeout(20):
+                assert (await command.wait()).code == 0
+                assert await files.run(lambda: "short") == "short"
+            assert not any(each.done() for each in reading)
+        finally:
+            go_on.set()
+            await asyncio.gather(*reading)
 
 
 def test_a_ladder_leaves_time_for_the_last_upload() -> None:

@@ -127,3 +127,16 @@ async def test_a_refusal_is_an_error(server: ScriptedServer) -> None:
         with pytest.raises(TenureError) as caught:
             await client.admin.backup_store("/x")
     assert caught.value.reason == "BACKUP_FAILED"
+
+
+async def test_no_second_token_is_made_that_nobody_knows_of(server: ScriptedServer, sync_client: SyncClient) -> None:
+    server.answers("CreateToken", Refusal(grpc.StatusCode.UNAVAILABLE), MADE)
+    async with asking(server) as client:
+        with pytest.raises(TenureError) as caught:
+            await client.admin.create_token(pb.ROLE_USER, "u")
+    assert (caught.value.code, len(server.asked["CreateToken"])) == (grpc.StatusCode.UNAVAILABLE, 1)
+    server.forget()
+    server.answers("CreateToken", Refusal(grpc.StatusCode.UNAVAILABLE), MADE)
+    with pytest.raises(TenureError) as caught:
+        await asyncio.to_thread(sync_client.admin.create_token, pb.ROLE_USER, "u")
+    assert (caught.value.code, len(server.asked["CreateToken"])) == (grpc.StatusCode.UNAVAILABLE, 1)

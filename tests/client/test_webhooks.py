@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 
-from tenure.client import Client, SyncClient
+from tenure.client import Client, SyncClient, TenureError
 from tenure.v1 import webhook_service_pb2 as pb
-from tests.client.scripted import ScriptedServer, serving
+from tests.client.scripted import Refusal, ScriptedServer, serving
 
 WANTED = pb.WebhookSpecification(url="https://a.example/", event_types=["job.failed"])
 
@@ -73,3 +74,38 @@ async def test_the_client_for_threads(server: ScriptedServer) -> None:
 
     await asyncio.to_thread(use)
     asked(server)
+
+
+def carried_out_unheard(server: ScriptedServer) -> None:
+    """The answer to the first call is lost; a second one finds everything done already."""
+    server.forget()
+    lost = Refusal(grpc.StatusCode.UNAVAILABLE)
+    again = pb.UpsertWebhooksResponse.Item(id="w")
+    server.answers("UpsertWebhooks", lost, pb.UpsertWebhooksResponse(responses=[again]))
+    server.answers("DeleteWebhooks", lost, Refusal(grpc.StatusCode.NOT_FOUND, "WEBHOOK_NOT_FOUND"))
+
+
+async def test_no_secret_is_lost_behind_a_repeat_that_nobody_asked_for(server: ScriptedServer) -> None:
+    carried_out_unheard(server)
+    async with Client(server.address) as client:
+        with pytest.raises(TenureError) as upserted:
+            await client.webhooks.upsert([WANTED])
+        with pytest.raises(TenureError) as deleted:
+            await client.webhooks.delete(["a"])
+    assert {upserted.value.code, deleted.value.code} == {grpc.StatusCode.UNAVAILABLE}
+    assert (len(server.asked["UpsertWebhooks"]), len(server.asked["DeleteWebhooks"])) == (1, 1)
+
+
+async def test_nor_by_the_client_for_threads(server: ScriptedServer) -> None:
+    carried_out_unheard(server)
+
+    def use() -> None:
+        with SyncClient(server.address) as client:
+            with pytest.raises(TenureError) as upserted:
+                client.webhooks.upsert([WANTED])
+            with pytest.raises(TenureError) as deleted:
+                client.webhooks.delete(["a"])
+        assert {upserted.value.code, deleted.value.code} == {grpc.StatusCode.UNAVAILABLE}
+
+    await asyncio.to_thread(use)
+    assert (len(server.asked["UpsertWebhooks"]), len(server.asked["DeleteWebhooks"])) == (1, 1)

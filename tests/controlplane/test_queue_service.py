@@ -40,8 +40,9 @@ async def browse(caller: Caller) -> dict[str, pb.Queue]:
     return {queue.specification.name: queue for queue in response.queues}
 
 
-async def upsert(caller: Caller, *items: pb.QueueSpecification) -> pb.UpsertQueuesResponse:
-    response = await caller.ask(caller.queues.UpsertQueues, pb.UpsertQueuesRequest(items=items))
+async def upsert(caller: Caller, *items: pb.QueueSpecification, request_id: str = "") -> pb.UpsertQueuesResponse:
+    request = pb.UpsertQueuesRequest(items=items, request_id=request_id)
+    response = await caller.ask(caller.queues.UpsertQueues, request)
     assert isinstance(response, pb.UpsertQueuesResponse)
     return response
 
@@ -148,6 +149,20 @@ async def test_what_cannot_be_is_refused_and_nothing_is_changed(
     assert answer.reason == reason
     assert [path for path, _ in answer.fields] == [field]
     assert server.plane.store.head().position == position
+
+
+async def test_a_repeat_is_answered_although_another_queue_has_the_product_by_now(
+    admin: Caller, server: RunningServer
+) -> None:
+    mine = pb.QueueSpecification(name="a", products=[product("x")])
+    await upsert(admin, mine, request_id="r-1")
+    await upsert(admin, pb.QueueSpecification(name="a"), pb.QueueSpecification(name="b", products=[product("x")]))
+    head = server.plane.store.head()
+    await upsert(admin, mine, request_id="r-1")
+    assert server.plane.store.head() == head
+    assert (await refused(upsert(admin, mine, request_id="r-2"))).reason == "INVALID_FIELD"
+    mine.products.append(product("y"))
+    assert (await refused(upsert(admin, mine, request_id="r-1"))).reason == "REQUEST_ID_REUSED"
 
 
 async def test_users_see_queues_and_do_not_change_them(server: RunningServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -13,16 +14,19 @@ import pytest_asyncio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from tenure.controlplane import health, permissions, reflection
+from tenure.controlplane.call import Call
 from tenure.controlplane.permissions import Role
 from tenure.controlplane.tokens import SECRET_PREFIX, Tokens, secret_of
 from tenure.domain.errors import Refused
 from tenure.runtime.ids import Uuid7Ids
 from tenure.store.memory import MemoryStore
 from tenure.store.store import TokenRow
+from tenure.v1 import job_service_pb2
 from tests.controlplane.hosted import OURS, Hosted, Refusal, end_of, hosted
 from tests.fakes import FakeClock
 
 RETRIEVE = "/tenure.v1.JobService/RetrieveJob"
+WATCH = "/tenure.v1.JobService/WatchJobs"
 CONNECT = "/tenure.v1.WorkerService/Connect"
 
 RPCS = [(service, method) for service in OURS for method in service.methods]
@@ -141,6 +145,16 @@ def test_workers_touch_no_jobs_and_users_no_workers() -> None:
 # --- making, keeping, revoking --------------------------------------------------------------------------------------
 
 
+class Watches:
+    """Watches that say one thing and stay."""
+
+    async def watch_jobs(
+        self, _request: job_service_pb2.WatchJobsRequest, _call: Call
+    ) -> AsyncIterator[job_service_pb2.WatchJobsResponse]:
+        yield job_service_pb2.WatchJobsResponse(resume_token="open")
+        await asyncio.get_running_loop().create_future()
+
+
 class CountingStore(MemoryStore):
     """Counts look-ups, and lets a test do something in the middle of one."""
 
@@ -220,6 +234,65 @@ async def test_a_token_revoked_while_it_is_looked_up_is_refused() -> None:
     with pytest.raises(Refused, match="revoked"):
         await looking
     assert tokens.known(secret) is None
+
+
+class UnansweredStore(MemoryStore):
+    """Revokes, and answers when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revoked = asyncio.Event()
+        self.answers = asyncio.Event()
+
+    async def revoke_token(self, token_id: str, at_us: int) -> bool:
+        changed = await super().revoke_token(token_id, at_us)
+        self.revoked.set()
+        await self.answers.wait()
+        return changed
+
+
+async def test_a_token_is_revoked_to_the_end_though_nobody_waits_any_more() -> None:
+    """The store does it all the same: a repeat would find nothing to change, and nobody would end what is open."""
+    store = UnansweredStore()
+    tokens = Tokens(store, FakeClock(), Uuid7Ids())
+    told: list[str] = []
+    tokens.on_revoked(told.append)
+    row, secret = await tokens.create(role=Role.USER, subject="a")
+    async with hosted({"JobService": Watches()}, tokens=tokens) as server:
+        watch = server.stream(WATCH, bearer(secret))
+        await watch.write(b"")
+        assert await watch.read() is not grpc.aio.EOF
+        revoking = asyncio.ensure_future(tokens.revoke(row.id))
+        await store.revoked.wait()
+        revoking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await revoking
+        store.answers.set()
+        assert await tokens.revoke(row.id)
+        assert told == [row.id]
+        assert tokens.known(secret) is None
+        assert (await end_of(watch)).reason == "CREDENTIALS_INVALID"
+
+
+async def test_a_token_revoked_before_its_stream_begins_opens_none() -> None:
+    """gRPC asks who handles a call, and runs that a moment later: between the two there is no stream to end."""
+    tokens = Tokens(MemoryStore(), FakeClock(), Uuid7Ids())
+    row, secret = await tokens.create(role=Role.USER, subject="a")
+    await tokens.identify(secret)
+
+    def revoking(rpc: str, metadata: object, run: Any, *, stream: bool) -> Any:
+        async def revoke_first(requests: object, context: Any) -> Any:
+            assert stream
+            await tokens.revoke(row.id)
+            return await run(requests, context)
+
+        return revoke_first
+
+    async with hosted({"JobService": Watches()}, tokens=tokens) as server:
+        server.host.wrap = revoking
+        watch = server.stream(WATCH, bearer(secret), within_s=5)
+        await watch.write(b"")
+        assert (await end_of(watch)).reason == "CREDENTIALS_INVALID"
 
 
 async def test_a_revoked_token_is_refused_on_the_next_call(server: Hosted) -> None:

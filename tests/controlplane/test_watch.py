@@ -12,13 +12,13 @@ import pytest
 from tenure.controlplane.handler import Handler, Step
 from tenure.controlplane.resume import ResumeTokens
 from tenure.controlplane.tokens import Identity
-from tenure.controlplane.watch import Watches
+from tenure.controlplane.watch import Folds, Watches
 from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
 from tenure.domain.job import Job
 from tenure.store.open import open_store
-from tenure.store.store import JobPage, JobView, Store
+from tenure.store.store import JobPage, JobView, Store, StoreDamaged
 from tenure.v1 import job_pb2, job_service_pb2
 from tests.fakes import FakeClock, SequenceIds
 
@@ -263,3 +263,33 @@ async def test_reconnects_leave_no_gap_and_no_repeat(bench: Bench, seed: int) ->
     await changes
     events, _ = await bench.store.read(start, 10_000)
     assert seen == [event.position for event in events]
+
+
+class Damaged:
+    """A store whose index has lost some entries of one stream. Reads of it never suspend, as short ones of a database
+    do not, so that nothing but their number can end a test that goes round for ever."""
+
+    def __init__(self, store: Store, lost: Callable[[e.RecordedEvent], bool]) -> None:
+        self._store = store
+        self._lost = lost
+        self._reads = 0
+
+    async def read_stream(self, *asked: Any) -> list[e.RecordedEvent]:
+        self._reads += 1
+        assert self._reads < 10, "it is read again and again"
+        return [event for event in await self._store.read_stream(*asked) if not self._lost(event)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("lost", [{1, 2, 3}, {1}, {2}, {3}], ids=str)
+async def test_a_stream_that_lost_events_is_damage_and_nobody_waits_for_them(bench: Bench, lost: set[int]) -> None:
+    job_id = await bench.job()
+    lease = {"lease_id": "lease"}
+    for command in (c.Assign(**lease, worker_id="worker"), c.Start(**lease), c.Terminate()):
+        await bench.do(job_id, command)
+    *_, last = await bench.store.read_stream(e.job_stream(job_id), 3, 10)
+    folds = Folds(cast(Store, Damaged(bench.store, lambda event: event.version in lost)))
+    with pytest.raises(StoreDamaged, match=f"job/{job_id} has no event {min(lost)}"):
+        await folds.around(job_id, last)

@@ -57,7 +57,15 @@ def batch(*positions: int, job: str = "j", of: str = "e1", at_us: int = T0, dead
 
 
 def tried(one: Delivery, state: DeliveryState, *, next_us: int | None = None, status: int = 200) -> Tried:
-    return Tried(number=one.number, state=state, tried_us=T0 + SECOND, next_us=next_us, status=status, error="x")
+    return Tried(
+        endpoint_id=one.endpoint_id,
+        position=one.position,
+        state=state,
+        tried_us=T0 + SECOND,
+        next_us=next_us,
+        status=status,
+        error="x",
+    )
 
 
 async def prepared(store: Store, *names: str) -> None:
@@ -178,7 +186,7 @@ class OutboxContract:
         (one,) = await store.outbox.due("a.example", 5)
         await store.outbox.settle([tried(one, DELIVERED)])
         await store.outbox.settle([tried(one, PENDING, next_us=T0)])
-        await store.outbox.settle([replace(tried(one, DELIVERED), number=one.number + 100)])
+        await store.outbox.settle([replace(tried(one, DELIVERED), position=one.position + 100)])
         assert await states(store) == [(3, "DELIVERED")]
         assert await store.outbox.backlogs() == {}
 
@@ -208,6 +216,21 @@ class OutboxContract:
         assert [one.id for one in await store.outbox.endpoints()] == ["e2"]
         assert list(await store.outbox.subscriptions()) == ["k"]
         assert await states(store) == [(4, "PENDING")]
+
+    async def test_what_came_of_a_delivery_that_is_gone_says_nothing_of_the_next_one(self, store: Store) -> None:
+        # What is made next may get the number of what was removed, also when it is another owner's.
+        for state in (DELIVERED, DEAD, PENDING):
+            await prepared(store)
+            await store.outbox.enqueue(batch(3))
+            (gone,) = await store.outbox.due("a.example", 5)
+            await store.outbox.remove_endpoints(["e1"])
+            await store.outbox.put_endpoints([endpoint("e2", created_by="other")], 0, T0)
+            await store.outbox.enqueue(batch(3, of="e2"))
+            (before,) = await store.outbox.browse(ANY, None, 10)
+            await store.outbox.settle([tried(gone, state, status=410)])
+            assert await store.outbox.browse(ANY, None, 10) == [before]
+            assert (before.endpoint_id, before.state, before.attempts) == ("e2", PENDING, 0)
+            await store.outbox.remove_endpoints(["e2"])
 
     async def test_a_replay_begins_anew_and_in_order(self, store: Store) -> None:
         await prepared(store)

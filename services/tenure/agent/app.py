@@ -41,6 +41,7 @@ log = get_logger("worker")
 
 STORE_THREADS = 16
 FILE_THREADS = 8
+LONG_FILE_THREADS = 4
 PREEMPTION_POLL_S = 0.5
 
 
@@ -92,10 +93,15 @@ async def _assembled(config: WorkerConfig) -> AsyncIterator[tuple[Worker, str, C
     clients = S3Clients(config.environment, connections=STORE_THREADS)
     with contextlib.ExitStack() as stack:
         stack.callback(clients.close)
-        store_threads = stack.enter_context(ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store"))
-        offload = Threads(stack.enter_context(ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")))
+        file_threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
+        offload = Threads(file_threads, long_at_once=LONG_FILE_THREADS)
         folders = WorkDir(config.work_dir, offload)
         stack.callback(folders.close)
+        # Joined before the lock is given back: nobody else may have the folder while they are at work in it.
+        stack.enter_context(file_threads)
+        store_threads = stack.enter_context(ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store"))
+        # Its own thread: the end of one attempt's command must not wait for the files of another.
+        processes = Threads(stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="processes")))
         worker_id = folders.worker_id(ids, config.worker_id)
         cgroups = _clear_away(folders)
         guard = Guard(cgroups, folders.jobs)
@@ -121,7 +127,7 @@ async def _assembled(config: WorkerConfig) -> AsyncIterator[tuple[Worker, str, C
                 random=random,
                 runner=LocalRunner(
                     clock=clock,
-                    offload=offload,
+                    offload=processes,
                     path=config.environment.get("PATH") or DEFAULT_PATH,
                     cgroups=cgroups,
                     guard=guard,

@@ -192,9 +192,11 @@ class Attempt:
                 return end.result(), None
             order = self._stop.strongest()
             await self._bring_down(command, end, order)
-            if order is None:
-                raise trouble.result()
-            return await end, order
+            if order is not None:
+                return await end, order
+            if isinstance(trouble.result(), SyncRefused):
+                await self._last_pass(place)  # one file that is refused is no reason to lose the others
+            raise trouble.result()
         finally:
             await settle(end, trouble)
 

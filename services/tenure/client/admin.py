@@ -24,7 +24,7 @@ ResponseT = TypeVar("ResponseT")
 
 
 class AsyncCall(Protocol):
-    """Makes one unary call with its retries."""
+    """Makes one unary call, with its retries unless it is not to be repeated."""
 
     async def __call__(
         self,
@@ -33,12 +33,13 @@ class AsyncCall(Protocol):
         *,
         request_id: str = "",
         timeout_s: float | None = None,
+        repeat: bool = True,
     ) -> ResponseT:
         """Make the call."""
 
 
 class SyncCall(Protocol):
-    """Makes one unary call with its retries."""
+    """Makes one unary call, with its retries unless it is not to be repeated."""
 
     def __call__(
         self,
@@ -47,6 +48,7 @@ class SyncCall(Protocol):
         *,
         request_id: str = "",
         timeout_s: float | None = None,
+        repeat: bool = True,
     ) -> ResponseT:
         """Make the call."""
 
@@ -62,7 +64,8 @@ class Admin:
     async def create_token(
         self, role: pb.Role.ValueType, subject: str, *, project: str = "", queues: Iterable[str] = ()
     ) -> pb.CreateTokenResponse:
-        """Make a token; its secret is in this answer and nowhere else.
+        """Make a token; its secret is in this answer and nowhere else. Not repeated by itself: after UNAVAILABLE there
+        may be one whose secret nobody has, which `browse_tokens` shows and `revoke_token` ends.
 
         Args:
             role: what it may do.
@@ -71,7 +74,7 @@ class Admin:
             queues: queues that a worker's token is bound to; none: any.
         """
         request = pb.CreateTokenRequest(role=role, subject=subject, project=project, queues=queues)
-        return await self._call(self._stub.CreateToken, request)
+        return await self._call(self._stub.CreateToken, request, repeat=False)
 
     async def browse_tokens(self, *, page_size: int = 0) -> AsyncIterator[pb.Token]:
         """The tokens, the oldest first, without their secrets; revoked ones included."""
@@ -117,7 +120,8 @@ class SyncAdmin:
     def create_token(
         self, role: pb.Role.ValueType, subject: str, *, project: str = "", queues: Iterable[str] = ()
     ) -> pb.CreateTokenResponse:
-        """Make a token; its secret is in this answer and nowhere else.
+        """Make a token; its secret is in this answer and nowhere else. Not repeated by itself: after UNAVAILABLE there
+        may be one whose secret nobody has, which `browse_tokens` shows and `revoke_token` ends.
 
         Args:
             role: what it may do.
@@ -126,7 +130,7 @@ class SyncAdmin:
             queues: queues that a worker's token is bound to; none: any.
         """
         request = pb.CreateTokenRequest(role=role, subject=subject, project=project, queues=queues)
-        return self._call(self._stub.CreateToken, request)
+        return self._call(self._stub.CreateToken, request, repeat=False)
 
     def browse_tokens(self, *, page_size: int = 0) -> Iterator[pb.Token]:
         """The tokens, the oldest first, without their secrets; revoked ones included."""

@@ -57,14 +57,17 @@ class Calls:
         *,
         request_id: str = "",
         timeout_s: float | None = None,
+        repeat: bool = True,
     ) -> ResponseT:
-        """One unary call with its retries."""
+        """One unary call with its retries; without `repeat`, which one needs that has no request id, tried once."""
         backoff = Backoff(self._retry, self._jitter)
         while True:
             try:
                 return await rpc(request, timeout=limit_of(timeout_s, self._timeout_s), metadata=self._metadata)
             except grpc.aio.AioRpcError as error:
                 refused = from_rpc_error(error, request_id=request_id)
+            if not repeat:
+                raise refused
             await self._clock.sleep(backoff.wait_s(refused))
 
     async def follow(

@@ -3,6 +3,8 @@
 Only UNAVAILABLE is retried: the server was not reached, is stopping, or does not know whether the change was stored.
 A changing call carries the same request id each time, so that a change which was stored after all is not made twice.
 Everything else is an answer, and asking again would get it again.
+
+A change that has no request id, and would be answered differently the second time, is tried once: its caller decides.
 """
 
 from __future__ import annotations

@@ -60,14 +60,17 @@ class SyncCalls:
         *,
         request_id: str = "",
         timeout_s: float | None = None,
+        repeat: bool = True,
     ) -> ResponseT:
-        """One unary call with its retries."""
+        """One unary call with its retries; without `repeat`, which one needs that has no request id, tried once."""
         backoff = Backoff(self._retry, self._jitter)
         while True:
             try:
                 return rpc(request, timeout=limit_of(timeout_s, self._timeout_s), metadata=self._metadata)
             except grpc.RpcError as error:
                 refused = from_rpc_error(error, request_id=request_id)
+            if not repeat:
+                raise refused
             self._sleep(backoff.wait_s(refused))
 
     def follow(

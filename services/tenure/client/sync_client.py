@@ -44,7 +44,8 @@ class SyncClient:
     """One connection to a server, for threads.
 
     Every method raises `TenureError` when the call is refused or cannot be made. Every changing method makes a request
-    id where none is given, and repeats the call with it as long as whether it was heard is unknown.
+    id where none is given, and repeats the call with it as long as whether it was heard is unknown. What has no request
+    id and would be answered differently the second time is tried once; those methods say so.
     """
 
     def __init__(

@@ -20,8 +20,10 @@ class Webhooks:
         self._call = call
 
     async def upsert(self, items: Iterable[pb.WebhookSpecification], *, project: str = "") -> pb.UpsertWebhooksResponse:
-        """Make or change endpoints, all or none; the answer has their ids, and the secrets of new ones."""
-        return await self._call(self._stub.UpsertWebhooks, pb.UpsertWebhooksRequest(items=items, project=project))
+        """Make or change endpoints, all or none; the answer has their ids, and the secrets of new ones. Not repeated by
+        itself: after UNAVAILABLE they may be there, and `rotate` gives the secret of one that is."""
+        request = pb.UpsertWebhooksRequest(items=items, project=project)
+        return await self._call(self._stub.UpsertWebhooks, request, repeat=False)
 
     async def browse(self, *, page_size: int = 0) -> AsyncIterator[pb.Webhook]:
         """The endpoints, the oldest first, without their secrets; pages are fetched as they are needed."""
@@ -35,8 +37,9 @@ class Webhooks:
             request.page_token = page.next_page_token
 
     async def delete(self, ids: Iterable[str]) -> None:
-        """Remove endpoints with everything that waits for them, all or none."""
-        await self._call(self._stub.DeleteWebhooks, pb.DeleteWebhooksRequest(ids=ids))
+        """Remove endpoints with everything that waits for them, all or none. Not repeated by itself: after UNAVAILABLE
+        they may be gone, and WEBHOOK_NOT_FOUND says that they are."""
+        await self._call(self._stub.DeleteWebhooks, pb.DeleteWebhooksRequest(ids=ids), repeat=False)
 
     async def rotate(self, webhook_id: str, *, overlap: Duration | None = None) -> str:
         """Make a new secret, which is shown nowhere else; those there are sign beside it for so long (24 h)."""
@@ -85,8 +88,10 @@ class SyncWebhooks:
         self._call = call
 
     def upsert(self, items: Iterable[pb.WebhookSpecification], *, project: str = "") -> pb.UpsertWebhooksResponse:
-        """Make or change endpoints, all or none; the answer has their ids, and the secrets of new ones."""
-        return self._call(self._stub.UpsertWebhooks, pb.UpsertWebhooksRequest(items=items, project=project))
+        """Make or change endpoints, all or none; the answer has their ids, and the secrets of new ones. Not repeated by
+        itself: after UNAVAILABLE they may be there, and `rotate` gives the secret of one that is."""
+        request = pb.UpsertWebhooksRequest(items=items, project=project)
+        return self._call(self._stub.UpsertWebhooks, request, repeat=False)
 
     def browse(self, *, page_size: int = 0) -> Iterator[pb.Webhook]:
         """The endpoints, the oldest first, without their secrets; pages are fetched as they are needed."""
@@ -99,8 +104,9 @@ class SyncWebhooks:
             request.page_token = page.next_page_token
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Remove endpoints with everything that waits for them, all or none."""
-        self._call(self._stub.DeleteWebhooks, pb.DeleteWebhooksRequest(ids=ids))
+        """Remove endpoints with everything that waits for them, all or none. Not repeated by itself: after UNAVAILABLE
+        they may be gone, and WEBHOOK_NOT_FOUND says that they are."""
+        self._call(self._stub.DeleteWebhooks, pb.DeleteWebhooksRequest(ids=ids), repeat=False)
 
     def rotate(self, webhook_id: str, *, overlap: Duration | None = None) -> str:
         """Make a new secret, which is shown nowhere else; those there are sign beside it for so long (24 h)."""

@@ -109,9 +109,16 @@ class Handler:
             Refused: (not partial) the first refusal; JOB_NOT_FOUND; VERSION_CONFLICT after five lost races.
             StoreError: as `Store.commit`.
         """
-        if request is not None and (known := await self._answered(request)):
+        if known := await self.answered(request):
             return known
         return await self._to_the_end(self._execute(steps, actor, request, answer, partial=partial))
+
+    async def answered(self, request: RequestKey | None) -> Executed | None:
+        """What a call came to that is known already, None: it is not. Raises `Refused`: REQUEST_ID_REUSED."""
+        if request is None:
+            return None
+        known = await self._store.find_request(request.principal, request.rpc, request.request_id)
+        return replay(request, known) if known else None
 
     async def dry_run(self, steps: Sequence[Step]) -> list[Job]:
         """The jobs that `execute` would make, without making them. Raises as it would."""
@@ -140,7 +147,7 @@ class Handler:
             ids = self.new_ids(len(created)) if job_ids is None else list(job_ids)
             return await self._to_the_end(self._create(created, ids, queues, actor, request, answer))
         except (StorageFull, StorageReadOnly):
-            if request is not None and (known := await self._answered(request)):
+            if known := await self.answered(request):
                 return known  # a repeat needs no room
             raise
 
@@ -157,7 +164,7 @@ class Handler:
             Refused: VERSION_CONFLICT, REQUEST_ID_REUSED.
             StoreError: as `Store.commit`.
         """
-        if request is not None and (known := await self._answered(request)):
+        if known := await self.answered(request):
             return known
         return await self._to_the_end(self._queues.configure(changes, actor=actor, request=request))
 
@@ -196,10 +203,6 @@ class Handler:
         if not task.cancelled():
             task.exception()  # whoever waited has it; nobody else is to be told
 
-    async def _answered(self, request: RequestKey) -> Executed | None:
-        known = await self._store.find_request(request.principal, request.rpc, request.request_id)
-        return replay(request, known) if known else None
-
     async def _execute(
         self, steps: Sequence[Step], actor: str, request: RequestKey | None, answer: Answer | None, *, partial: bool
     ) -> Executed:
@@ -211,7 +214,7 @@ class Handler:
                 try:
                     decided = self._decide_all(steps, jobs, actor, partial=partial)
                 except Refused:
-                    if request is not None and (first := await self._answered(request)):
+                    if first := await self.answered(request):
                         return first  # what stands in its way is an earlier try of the same call
                     await self._commit_overdue(jobs)
                     raise
@@ -277,9 +280,7 @@ class Handler:
                     self._cache.pop(job_id, None)
 
     async def _commit(self, decided: Decided, request: RequestKey | None, answer: Answer | None) -> Executed:
-        body = b""
-        if answer is not None:
-            body = answer([job for job in decided.outcomes if isinstance(job, Job)])
+        body = answer([job for job in decided.outcomes if isinstance(job, Job)]) if answer else b""
         if not decided.events:
             return Executed(position=self._store.head().position, jobs=decided.outcomes, answer=body)
         appends: list[Append] = []

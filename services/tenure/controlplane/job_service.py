@@ -8,7 +8,7 @@ from tenure.controlplane.call import Call
 from tenure.controlplane.catalogue import Catalogue
 from tenure.controlplane.convert import job_message
 from tenure.controlplane.explain import Explanations
-from tenure.controlplane.handler import Handler, Step, not_found
+from tenure.controlplane.handler import Executed, Handler, Step, not_found
 from tenure.controlplane.logs import Logs
 from tenure.controlplane.pages import Pages
 from tenure.controlplane.queries import filter_of, order_of
@@ -65,17 +65,27 @@ class JobService:
         key = request_key("CreateJobs", request, identity)
         job_ids = [] if request.validate_only else self._handler.new_ids(len(request.items))
         queues: dict[str, e.QueueConfigured] = {}
-        events = [
-            self._created(item.specification, f"items[{index}].specification", identity, project, queues)
-            for index, item in enumerate(request.items)
-        ]
-        response = job_service_pb2.CreateJobsResponse()
+        try:
+            events = [
+                self._created(item.specification, f"items[{index}].specification", identity, project, queues)
+                for index, item in enumerate(request.items)
+            ]
+        except Refused:
+            # What the rules of today refuse may be a repeat of what was made under those of before.
+            if not request.validate_only and (known := await self._handler.answered(key)):
+                return await self._made(known)
+            raise
         if request.validate_only:
-            response.responses.extend(job_service_pb2.CreateJobsResponse.Item() for _ in events)
-            return response
-        # Before the jobs, so that nothing of them goes unannounced.
+            return job_service_pb2.CreateJobsResponse(
+                responses=[job_service_pb2.CreateJobsResponse.Item() for _ in events]
+            )
         webhooks = {item.specification.webhook for item in request.items} - {""}
-        await self._endpoints.ensure(webhooks, identity.subject, project)
+        if self._endpoints.missing(webhooks, identity.subject, project):
+            # A repeat makes none: what it misses was removed since.
+            if known := await self._handler.answered(key):
+                return await self._made(known)
+            # Before the jobs, so that nothing of them goes unannounced.
+            await self._endpoints.ensure(webhooks, identity.subject, project)
 
         def answer(ids: list[str]) -> bytes:
             items = [job_service_pb2.CreateJobsResponse.Item(id=job_id) for job_id in ids]
@@ -84,7 +94,10 @@ class JobService:
         executed = await self._handler.create(
             events, actor=identity.principal, request=key, answer=answer, job_ids=job_ids, queues=queues
         )
-        response.ParseFromString(executed.answer)
+        return await self._made(executed)
+
+    async def _made(self, executed: Executed) -> job_service_pb2.CreateJobsResponse:
+        response = job_service_pb2.CreateJobsResponse.FromString(executed.answer)
         response.resume_token = await self._resume.make(executed.position)
         return response
 

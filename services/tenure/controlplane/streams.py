@@ -199,9 +199,13 @@ class RunningStream:
     def _tell(self, answer: Status) -> None:
         _log.warning("stream_not_read", rpc=self.rpc, principal=self.identity.principal, code=answer.code.name)
 
+    def _still_known(self) -> bool:
+        # Asked anew: a token that was revoked since gRPC asked who is to handle the call has ended only what had begun.
+        return self.identity is not ANONYMOUS and self._pipeline.tokens.known(self._secret) is not None
+
     async def _serve(self) -> None:
         method = self.method
-        if self.identity is ANONYMOUS and method.roles is not OPEN and self._place is not None:
+        if method.roles is not OPEN and self._place is not None and not self._still_known():
             self.identity = await self._pipeline.admit(self._secret, method, self._place)
         if method.function is None:
             raise not_implemented()

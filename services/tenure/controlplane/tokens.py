@@ -7,6 +7,7 @@ so that a replica hears of what another one has revoked.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -91,6 +92,7 @@ class Tokens:
         self._random = random
         self._cache: dict[bytes, tuple[Identity, int]] = {}
         self._revocations = 0
+        self._revoking: set[asyncio.Task[bool]] = set()
         self._listeners: list[Callable[[str], None]] = []
 
     def on_revoked(self, listener: Callable[[str], None]) -> None:
@@ -162,6 +164,14 @@ class Tokens:
 
     async def revoke(self, token_id: str) -> bool:
         """Revoke a token; False: there is none with this id. One that was revoked before stays so."""
+        # The store does it whether anybody waits or not: what is known of the token, and what it has opened, must not
+        # outlive it because the call has ended.
+        task = asyncio.get_running_loop().create_task(self._revoke(token_id))
+        self._revoking.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def _revoke(self, token_id: str) -> bool:
         changed = await self._store.revoke_token(token_id, self._clock.wall_us())
         self._revocations += 1
         for digest in [digest for digest, (identity, _) in self._cache.items() if identity.token_id == token_id]:
@@ -171,6 +181,11 @@ class Tokens:
         for listener in self._listeners:
             listener(token_id)
         return True
+
+    def _ended(self, task: asyncio.Task[bool]) -> None:
+        self._revoking.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
 
     def new_secret(self) -> str:
         """A secret that nobody knows yet."""

@@ -23,7 +23,7 @@ from tenure.domain.states import State
 from tenure.projections.updates import spoken_of, update_of
 from tenure.store.codec import to_message
 from tenure.store.matching import matches
-from tenure.store.store import EventFilter, JobFilter, JobOrder, JobView, Store
+from tenure.store.store import EventFilter, JobFilter, JobOrder, JobView, Store, StoreDamaged
 from tenure.v1 import job_service_pb2
 
 PAGE = 200
@@ -72,7 +72,11 @@ class Folds:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
     async def around(self, job_id: str, event: e.RecordedEvent) -> tuple[Job | None, Job]:
-        """The job before and after one event of its stream."""
+        """The job before and after one event of its stream.
+
+        Raises:
+            StoreDamaged: events before it cannot be found.
+        """
         payload = event.payload
         if isinstance(payload, e.JobCreated):
             return None, self._keep(create(job_id, payload, event.time_us))
@@ -87,7 +91,15 @@ class Folds:
             job = None
         while job is None or job.version < version:
             reached = job.version if job else 0
-            for event in await self._store.read_stream(stream, reached, min(PAGE, version - reached)):
+            events = await self._store.read_stream(stream, reached, min(PAGE, version - reached))
+            # There is more of it: an index that does not find it would have us look here for ever, and short reads
+            # suspend nobody.
+            if not events:
+                raise _not_found(stream, reached + 1)
+            for event in events:
+                reached += 1
+                if event.version != reached:
+                    raise _not_found(stream, reached)
                 if job is None:
                     assert isinstance(event.payload, e.JobCreated)
                     job = create(job_id, event.payload, event.time_us)
@@ -239,6 +251,10 @@ def events_of(wanted: JobFilter) -> EventFilter | None:
     if wanted.ids is None or len(wanted.ids) > 100:
         return None
     return EventFilter(streams=frozenset(e.job_stream(job_id) for job_id in wanted.ids))
+
+
+def _not_found(stream: str, version: int) -> StoreDamaged:
+    return StoreDamaged(f"{stream} has no event {version}, but later ones: check the log with `tenure log verify`")
 
 
 def _with_states(wanted: JobFilter, states: frozenset[State]) -> JobFilter:

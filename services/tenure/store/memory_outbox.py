@@ -28,7 +28,7 @@ class MemoryOutbox:
         self._subscriptions: dict[str, Subscription] = {}
         self._deliveries: dict[int, Delivery] = {}
         # The same by event, and by job.
-        self._known: set[tuple[str, int]] = set()
+        self._known: dict[tuple[str, int], int] = {}
         self._jobs: dict[tuple[str, str], set[int]] = {}
         self._numbers = itertools.count(1)
 
@@ -95,13 +95,13 @@ class MemoryOutbox:
             made_us=at_us,
             error=new.dead,
         )
-        self._known.add((new.endpoint_id, new.position))
+        self._known[new.endpoint_id, new.position] = number
         self._jobs.setdefault((new.endpoint_id, new.job_id), set()).add(number)
         self._order(new.endpoint_id, new.job_id, at_us)
 
     def _forget(self, one: Delivery) -> None:
         del self._deliveries[one.number]
-        self._known.discard((one.endpoint_id, one.position))
+        del self._known[one.endpoint_id, one.position]
         numbers = self._jobs[one.endpoint_id, one.job_id]
         numbers.discard(one.number)
         if not numbers:
@@ -129,8 +129,8 @@ class MemoryOutbox:
     async def settle(self, tried: Sequence[Tried]) -> None:
         """See `Outbox.settle`."""
         for done in tried:
-            one = self._deliveries.get(done.number)
-            if one is None or one.state is DeliveryState.DELIVERED:
+            number = self._known.get((done.endpoint_id, done.position))
+            if number is None or (one := self._deliveries[number]).state is DeliveryState.DELIVERED:
                 continue
             if one.state is DeliveryState.DEAD and done.state is not DeliveryState.DELIVERED:
                 continue

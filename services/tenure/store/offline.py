@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -78,24 +79,56 @@ def rebuild_directory(directory: Path) -> Iterator[tuple[int, int]]:
 
 
 def accept_directory(directory: Path) -> Iterator[tuple[Head, VerifyReport]]:
-    """Check everything but the anchor and, where nothing is wrong, anchor the log as it is.
+    """Check everything but the anchor and, where nothing is wrong, anchor the log as it is: in a new epoch, unless the
+    anchor says that nothing is lost.
 
-    For an operator who knows that what is missing at its end stays missing. Yields as `verify_directory` does.
+    For an operator who knows that what is missing at its end stays missing. Yields as `verify_directory` does, at last
+    the head as it is anchored.
 
     Raises:
         StoreLocked: a server has it open.
-        BadDatabase: there is no store, or it is too damaged to be read.
-        OSError: the anchor cannot be written.
+        BadDatabase: there is no store, or it is too damaged to be read, or it cannot be written.
+        OSError: the anchor cannot be read or written.
     """
     with _opened(directory, write=False) as connection:
         head = read_head(connection)
         report = VerifyReport()
         for report in verify(directory / NAME, None, head):
             yield head, report
-        if report.ok:
-            write_anchor(
-                directory, Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash)
-            )
+        if not report.ok:
+            return
+        epoch = _epoch_to_go_on_in(connection, directory, head)
+        if epoch != head.epoch:
+            _set_epoch(directory / NAME, epoch)
+            head = replace(head, epoch=epoch)
+        # Last: until it is there, the old anchor, or that there is none, keeps a server from starting.
+        write_anchor(directory, Anchor(log_id=head.log_id, epoch=head.epoch, position=head.position, hash=head.hash))
+        yield head, report
+
+
+def _epoch_to_go_on_in(connection: apsw.Connection, directory: Path, head: Head) -> int:
+    """A new one, unless nothing is lost: positions are given anew to other events, and what was announced of the lost
+    ones, and every resume token, must not be taken for theirs."""
+    anchor = None
+    with suppress(AnchorMismatch):  # damaged: nobody knows what is lost, as where it is missing
+        anchor = read_anchor(directory)
+    if anchor is None:
+        return head.epoch + 1
+    if not anchor_problem(connection, anchor.log_id, anchor.epoch, anchor.position, anchor.hash):
+        return head.epoch
+    return max(head.epoch, anchor.epoch) + 1
+
+
+def _set_epoch(path: Path, epoch: int) -> None:
+    connection = connect_writer(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (str(epoch),))
+        connection.execute("COMMIT")
+        # Whoever copies the one file has the epoch in it.
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        connection.close()
 
 
 def anchor_says(directory: Path) -> str:

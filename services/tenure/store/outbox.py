@@ -90,8 +90,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """An event and an endpoint. `next_us` is when it is tried next, None: it does not wait, or an earlier one of the
-    job does. `status` is the HTTP status of the last try, 0: there was none; `error` what was wrong with it."""
+    """An event and an endpoint. `number` says which was made first; the number of a removed one may be given out again.
+    `next_us` is when it is tried next, None: it does not wait, or an earlier one of the job does. `status` is the HTTP
+    status of the last try, 0: there was none; `error` what was wrong with it."""
 
     number: int
     endpoint_id: str
@@ -118,9 +119,13 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """What came of trying a delivery; `next_us` is for one that goes on waiting."""
+    """What came of trying the delivery of an event to an endpoint; `next_us` is for one that goes on waiting.
 
-    number: int
+    Not by its number: that may be another delivery's once it was removed.
+    """
+
+    endpoint_id: str
+    position: int
     state: DeliveryState
     tried_us: int
     next_us: int | None = None

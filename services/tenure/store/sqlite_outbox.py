@@ -276,8 +276,17 @@ def _settle(connection: apsw.Connection, tried: list[Tried]) -> None:
         found = rows(
             connection,
             "UPDATE deliveries SET state = ?, attempts = attempts + 1, next_us = ?, tried_us = ?, "  # noqa: S608
-            f"status = ?, error = ? WHERE number = ? AND {still} RETURNING webhook, job_id",
-            (done.state.value, done.next_us, done.tried_us, done.status, done.error, done.number),
+            "status = ?, error = ? WHERE webhook = (SELECT number FROM webhooks WHERE id = ?) AND position = ? "
+            f"AND {still} RETURNING webhook, job_id",
+            (
+                done.state.value,
+                done.next_us,
+                done.tried_us,
+                done.status,
+                done.error,
+                done.endpoint_id,
+                done.position,
+            ),
         )
         for webhook, job_id in found:
             _order(connection, webhook, job_id, done.tried_us)

@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from tenure.agent.sync.beneath import Place, Signature
 from tenure.agent.sync.keys import KeysRefused
 from tenure.agent.sync.objects import ObjectInfo
-from tenure.agent.sync.plan import Manifest, Stored, download_plan, listed, upload_plan
+from tenure.agent.sync.plan import Manifest, Stored, download_plan, listed, upload_of, upload_plan
 from tenure.agent.sync.rules import Rule, RuleRefused, parse
 from tenure.v1.job_pb2 import SyncRule
 
@@ -112,7 +112,8 @@ def test_an_unpacked_name_is_checked_again() -> None:
 
 def uploads(files: list[str], rule: Rule, manifest: Manifest, *, compression: bool = False) -> list[tuple[str, bool]]:
     plan = upload_plan(rule, dict.fromkeys(files, SIGNATURE), manifest, compression=compression)
-    return [(upload.key, upload.marker) for upload, _ in plan]
+    assert plan.refused == []
+    return [(upload.key, upload.marker) for upload, _ in plan.changed]
 
 
 def test_files_become_keys_below_the_prefix() -> None:
@@ -128,7 +129,11 @@ def test_commit_markers_are_known() -> None:
 @pytest.mark.parametrize("name", ["back\\slash", "new\nline", "not\udcffutf8", "n" * 255])
 def test_a_file_that_no_attempt_could_load_again_is_refused(name: str) -> None:
     with pytest.raises(KeysRefused):
-        uploads([name], rule(), {}, compression=True)
+        upload_of(rule(), name, compression=True)
+    files = dict.fromkeys(["a", name, "z"], SIGNATURE)
+    plan = upload_plan(rule(), files, {}, compression=True)
+    assert [refused for refused, _ in plan.refused] == [name]
+    assert [upload.relative for upload, _ in plan.changed] == ["a", "z"]
 
 
 @pytest.mark.parametrize(

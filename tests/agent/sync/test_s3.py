@@ -183,7 +183,34 @@ async def test_a_body_that_is_not_sent_in_time_is_broken_off(other: Callable[...
     assert received < size
 
 
-async def test_a_cancelled_put_has_ended(other: Callable[..., S3Store], gate: OpenGate, eventually: Eventually) -> None:
+async def test_a_cancelled_put_has_ended(other: Callable[..., S3Store], gate: OpenGate) -> None:
+    """A request on its way may yet be carried out: until that is decided, whoever asked for it has not ended."""
+    arrived, answer = asyncio.Event(), asyncio.Event()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await reader.readexactly(len(b"bytes"))
+        arrived.set()
+        await answer.wait()
+        writer.write(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+        await writer.drain()
+
+    async with server(late) as environment:
+        putting = asyncio.create_task(put(other(environment), "bucket", "key", b"bytes", gate=gate))
+        await asyncio.wait_for(arrived.wait(), 20)
+        for _ in range(2):
+            putting.cancel()
+            await asyncio.wait({putting}, timeout=0.05)
+            assert not putting.done()
+        answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(putting, 20)
+
+
+async def test_a_cancelled_put_ends_although_the_server_says_nothing(
+    other: Callable[..., S3Store], gate: OpenGate, eventually: Eventually
+) -> None:
     open_now = 0
     arrived = asyncio.Event()
 
@@ -202,8 +229,33 @@ async def test_a_cancelled_put_has_ended(other: Callable[..., S3Store], gate: Op
         await asyncio.wait_for(arrived.wait(), 20)
         putting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await putting
+            await asyncio.wait_for(putting, 20)
         await eventually(lambda: not open_now)
+
+
+async def test_a_cancelled_get_does_not_wait_for_much_more_of_a_slow_object(other: Callable[..., S3Store]) -> None:
+    sent = 0
+    begun = asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 100000000\r\nConnection: close\r\n\r\n')
+        while not request.startswith(b"HEAD"):
+            writer.write(b"x" * 4096)
+            await writer.drain()
+            sent += 4096
+            begun.set()
+            await asyncio.sleep(0.005)
+
+    async with server(slow) as environment:
+        getting = asyncio.create_task(stored(other(environment), "bucket", "key"))
+        await asyncio.wait_for(begun.wait(), 20)
+        getting.cancel()
+        before = sent
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(getting, 20)
+        assert sent - before < 500_000
 
 
 def test_regions_and_addresses_come_from_the_environment() -> None:

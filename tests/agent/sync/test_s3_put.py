@@ -8,7 +8,7 @@ import pytest
 
 from tenure.agent.sync.s3_client import S3Clients
 from tenure.agent.sync.s3_errors import SentTooLate
-from tenure.agent.sync.s3_put import Requests, Write, headers
+from tenure.agent.sync.s3_put import Requests, Write, _Body, headers
 from tests.fakes import FakeClock
 
 
@@ -51,6 +51,19 @@ def test_a_body_ends_when_it_is_given_up(requests: Requests) -> None:
     abort.set()
     with pytest.raises(SentTooLate):
         write.check()
+
+
+def test_a_body_that_was_sent_whole_is_not_broken_off(requests: Requests) -> None:
+    """The store has all of it and may carry it out: its answer has to be waited for."""
+    abort = Event()
+    body = _Body(b"bytes", requests.writer(int(60e9), abort))
+    assert body.read(3) == b"byt"
+    assert body.read(3) == b"es"
+    abort.set()
+    assert body.read(3) == b""
+    body.seek(0)
+    with pytest.raises(SentTooLate):
+        body.read(3)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tenure.runtime.ids import Uuid7Ids
 from tenure.store.memory import MemoryStore
 from tenure.store.outbox import DeliveryState, Outbox, Tried
 from tenure.store.store import StorageFull, StoreDamaged
-from tests.controlplane.webhooks.receiver import Receiver, Seen, receiving
+from tests.controlplane.webhooks.receiver import Receiver, Reply, Seen, receiving
 from tests.controlplane.webhooks.rig import Names, rigged
 from tests.fakes import FakeClock
 from tests.store.opening import opened
@@ -138,6 +138,24 @@ def _fail_once(monkeypatch: pytest.MonkeyPatch, outbox: Any, name: str) -> None:
         await works(what)
 
     monkeypatch.setattr(outbox, name, sometimes)
+
+
+async def test_a_webhook_made_again_does_not_wait_for_what_is_under_way_to_the_removed_one(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    # In this engine the new delivery gets the number of the removed one, whose call nobody answers.
+    receiver.replies(Reply(hang=True))
+    url = url_of(receiver)
+    async with opened(tmp_path) as store, rigged(store, limit_s=120.0) as rig:
+        await rig.create(url)
+        await receiver.until(1)
+        (gone,) = await rig.deliveries()
+        await rig.webhooks.endpoints.remove([gone.endpoint_id])
+        await rig.create(url)
+        (_, seen) = await receiver.until(2)
+        (made,) = await rig.until(lambda found: found[:1] != [] and found[0].state is DeliveryState.DELIVERED)
+        assert (made.id, made.attempts) == (seen.id, 1)
+        assert (made.number, made.id != gone.id) == (gone.number, True)
 
 
 async def test_a_defect_in_one_delivery_is_a_failed_try_of_that_one(

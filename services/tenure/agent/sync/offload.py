@@ -36,10 +36,16 @@ class Inline:
 
 
 class Threads:
-    """Runs the function in a thread of `executor`, whose size bounds how many run at once."""
+    """Runs the function in a thread of `executor`, whose size bounds how many run at once.
 
-    def __init__(self, executor: Executor) -> None:
+    Args:
+        executor: The threads.
+        long_at_once: How many of them long work may take; fewer than there are, so that short work always finds one.
+    """
+
+    def __init__(self, executor: Executor, *, long_at_once: int = 4) -> None:
         self._executor = executor
+        self._long = asyncio.Semaphore(long_at_once)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns or raises. A cancelled call still waits until the function has ended."""
@@ -48,7 +54,8 @@ class Threads:
     async def run_long(self, function: Callable[[Event], T], /) -> T:
         """What `function` returns or raises; the event is set when the call is cancelled."""
         abort = Event()
-        return await run_to_end(self._executor, lambda: function(abort), abort)
+        async with self._long:
+            return await run_to_end(self._executor, lambda: function(abort), abort)
 
 
 async def run_to_end(executor: Executor, function: Callable[[], T], abort: Event | None = None) -> T:
@@ -57,13 +64,15 @@ async def run_to_end(executor: Executor, function: Callable[[], T], abort: Event
     A thread cannot be cancelled, and one that went on unseen could still write to the store after its attempt has
     given up the lease. The function therefore has to be bounded by itself.
     """
-    future = asyncio.get_running_loop().run_in_executor(executor, function)
+    work = executor.submit(function)
+    # Only to wait with: cancelling this one would end the wait, and leave the thread at work.
+    future = asyncio.wrap_future(work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         if abort is not None:
             abort.set()
-        future.cancel()  # succeeds only where it has not begun
+        work.cancel()  # succeeds only where it has not begun
         while not future.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({future})

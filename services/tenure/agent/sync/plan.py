@@ -61,6 +61,18 @@ class Upload:
         return str(self.rule.place.path / self.relative)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadPlan:
+    """What there is to do about the files of a folder.
+
+    `changed`: every file whose object is not known to equal it. `refused`: those whose names cannot be an object's, and
+    why; they keep no other file from being stored.
+    """
+
+    changed: list[tuple[Upload, Signature]]
+    refused: list[tuple[str, str]]
+
+
 def listed(rule: Rule, listing: Iterable[ObjectInfo]) -> dict[str, ObjectInfo]:
     """The objects of a rule by the part of their key after the prefix; folder markers and what the pattern leaves out
     are not among them.
@@ -113,9 +125,17 @@ def upload_of(rule: Rule, relative: str, *, compression: bool) -> Upload | None:
     """
     if not rule.selects(relative):
         return None
-    why = keys.fault(relative + (PACKED if compression else ""), prefix=rule.prefix)
+    why = _fault(rule, relative, compression=compression)
     if why:
         raise keys.KeysRefused([(relative, why)], 1)
+    return _upload(rule, relative, compression=compression)
+
+
+def _fault(rule: Rule, relative: str, *, compression: bool) -> str:
+    return keys.fault(relative + (PACKED if compression else ""), prefix=rule.prefix)
+
+
+def _upload(rule: Rule, relative: str, *, compression: bool) -> Upload:
     key = rule.key(relative, packed=compression)
     return Upload(rule=rule, relative=relative, key=key, marker=rule.is_marker(relative))
 
@@ -126,17 +146,18 @@ def unchanged(upload: Upload, signature: Signature, manifest: Manifest) -> bool:
     return stored is not None and not stored.racy and stored.signature == signature and stored.path == upload.path
 
 
-def upload_plan(
-    rule: Rule, files: Mapping[str, Signature], manifest: Manifest, *, compression: bool
-) -> list[tuple[Upload, Signature]]:
-    """Every file of a folder whose object is not known to equal it, in the order of the paths.
-
-    Raises:
-        KeysRefused: A file's name cannot be an object's.
-    """
-    plan: list[tuple[Upload, Signature]] = []
+def upload_plan(rule: Rule, files: Mapping[str, Signature], manifest: Manifest, *, compression: bool) -> UploadPlan:
+    """What to do about the files of a folder, in the order of their paths."""
+    changed: list[tuple[Upload, Signature]] = []
+    refused: list[tuple[str, str]] = []
     for relative, signature in sorted(files.items()):
-        upload = upload_of(rule, relative, compression=compression)
-        if upload is not None and not unchanged(upload, signature, manifest):
-            plan.append((upload, signature))
-    return plan
+        if not rule.selects(relative):
+            continue
+        why = _fault(rule, relative, compression=compression)
+        if why:
+            refused.append((relative, why))
+            continue
+        upload = _upload(rule, relative, compression=compression)
+        if not unchanged(upload, signature, manifest):
+            changed.append((upload, signature))
+    return UploadPlan(changed=changed, refused=refused)

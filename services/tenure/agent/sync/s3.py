@@ -34,7 +34,8 @@ from tenure.runtime.clock import Clock
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
-_CHUNK = 1024 * 1024
+# Whoever is told to stop looks at it after each of these: a slow line must not take long over one.
+_CHUNK = 64 * 1024
 
 
 class S3Store:

@@ -93,10 +93,13 @@ class _Body(io.BytesIO):
 
     def __init__(self, data: bytes, write: Write) -> None:
         super().__init__(data)
+        self._size = len(data)
         self._write = write
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self._write.check()
+        # Once all of it is sent, the store may carry the request out: then its answer is waited for.
+        if self.tell() < self._size:
+            self._write.check()
         return super().read(size)
 
 

@@ -177,20 +177,32 @@ class AttemptSync:
         """Stop watching and make the last pass: returns only when every local file equals its object.
 
         Call it when the command has ended, however it ended; bound it where a grace period runs. May be called without
-        `start_during`. Where the uploads had given up before, it raises why, at once.
+        `start_during`. Where the uploads had given up before, it raises why: at once, or, where something was refused,
+        after the last pass, because most files may be as good as ever.
 
         Raises:
-            SyncRefused: The store refuses a file, or the files do not stop changing.
+            SyncRefused: A file is refused, or the files do not stop changing.
             SyncUnreachable: The store could not be reached within the budget.
             FencedOff: The attempt may never write again.
         """
         self._finishing = True
+        refused: SyncRefused | None = None
         if self._during is not None and self._during_task is not None:
             self._during.stop()
             await asyncio.wait({self._during_task})
             if not self._during_task.cancelled():
-                self._during_task.result()
-        await self._copier.settle(self._rules().during)
+                try:
+                    self._during_task.result()
+                except SyncRefused as error:
+                    refused = error
+        self._copier.command_ended()
+        try:
+            await self._copier.settle(self._rules().during)
+        except (SyncRefused, SyncUnreachable):
+            if refused is None:
+                raise
+        if refused is not None:
+            raise refused
 
     async def after(self) -> None:
         """Upload everything under the `after` rules. Returns only when every local file equals its object.
@@ -198,6 +210,7 @@ class AttemptSync:
         Raises:
             SyncRefused, SyncUnreachable, FencedOff: As for `finish_during`.
         """
+        self._copier.command_ended()
         await self._copier.settle(self._rules().after)
 
     async def close(self) -> None:

@@ -167,6 +167,7 @@ class During:
     async def _rescan(self) -> None:
         began_ns = self._clock.monotonic_ns()
         found = await self._copier.scan(self._rules)
+        found.check()
         changed = dict(found.changed)
         for upload, dirty in list(self._dirty.items()):
             if upload not in changed and dirty.last_ns < began_ns:

@@ -38,10 +38,10 @@ log = get_logger("webhooks")
 
 @dataclass(slots=True)
 class _Lane:
-    """What is under way to a host. `pause_us` is how long it is left alone next, `until_us` until when it is."""
+    """What is under way to a host, by id. `pause_us` is how long it is left alone next, `until_us` until when it is."""
 
     woken: asyncio.Event = field(default_factory=asyncio.Event)
-    under_way: set[int] = field(default_factory=set)
+    under_way: set[str] = field(default_factory=set)
     pause_us: int = PAUSE_US
     until_us: int = 0
 
@@ -118,7 +118,7 @@ class Deliverer:
         while not self._stopping:
             lane.woken.clear()
             due = await self._outbox.due(host, PER_HOST + len(lane.under_way))
-            waits_us = self._begin(lane, [one for one in due if one.number not in lane.under_way])
+            waits_us = self._begin(lane, [one for one in due if one.id not in lane.under_way])
             if waits_us is None and not lane.under_way and not lane.woken.is_set():
                 del self._lanes[host]
                 return
@@ -134,7 +134,7 @@ class Deliverer:
             at_us = max(one.next_us or 0, lane.until_us)
             if at_us > now_us:
                 return at_us
-            lane.under_way.add(one.number)
+            lane.under_way.add(one.id)
             self._group.create_task(self._deliver(one, lane))
         return None
 
@@ -161,7 +161,7 @@ class Deliverer:
             if tried is not None:
                 await self._settling.settle(tried)
         finally:
-            lane.under_way.discard(one.number)
+            lane.under_way.discard(one.id)
             lane.woken.set()
 
     async def _try(self, one: Delivery, lane: _Lane) -> Tried | None:
@@ -202,7 +202,11 @@ class Deliverer:
         status = answer.status
         if 200 <= status < 300:
             return Tried(
-                number=one.number, state=DeliveryState.DELIVERED, tried_us=self._clock.wall_us(), status=status
+                endpoint_id=one.endpoint_id,
+                position=one.position,
+                state=DeliveryState.DELIVERED,
+                tried_us=self._clock.wall_us(),
+                status=status,
             )
         if status == GONE:
             why = "the endpoint answered 410 Gone"
@@ -229,7 +233,8 @@ class Deliverer:
             return self._given_up(one, why, status)
         log.debug("delivery_failed", delivery_id=one.id, attempt=one.attempts + 1, why=why)
         return Tried(
-            number=one.number,
+            endpoint_id=one.endpoint_id,
+            position=one.position,
             state=DeliveryState.PENDING,
             tried_us=now_us,
             next_us=next_us,
@@ -240,7 +245,8 @@ class Deliverer:
     def _given_up(self, one: Delivery, why: str, status: int = 0) -> Tried:
         log.warning("delivery_dead", delivery_id=one.id, job_id=one.job_id, attempts=one.attempts + 1, why=why)
         return Tried(
-            number=one.number,
+            endpoint_id=one.endpoint_id,
+            position=one.position,
             state=DeliveryState.DEAD,
             tried_us=self._clock.wall_us(),
             status=status,

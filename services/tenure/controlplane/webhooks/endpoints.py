@@ -82,6 +82,10 @@ class Endpoints:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def missing(self, urls: Collection[str], created_by: str, project: str) -> list[str]:
+        """Those of these URLs that an owner has no endpoint with, each once."""
+        return [url for url in dict.fromkeys(urls) if self.find(created_by, project, url) is None]
+
     async def ensure(self, urls: Collection[str], created_by: str, project: str) -> None:
         """Have an owner have endpoints with these URLs, which were checked.
 
@@ -89,7 +93,7 @@ class Endpoints:
             Refused: LIMIT_EXCEEDED.
             StoreError: as `Store.commit`.
         """
-        if any(self.find(created_by, project, url) is None for url in urls):
+        if self.missing(urls, created_by, project):
             await self._to_the_end(self._ensure(urls, created_by, project))
 
     async def upsert(
@@ -130,7 +134,7 @@ class Endpoints:
 
     async def _ensure(self, urls: Collection[str], created_by: str, project: str) -> None:
         async with self._lock:
-            missing = [url for url in dict.fromkeys(urls) if self.find(created_by, project, url) is None]
+            missing = self.missing(urls, created_by, project)
             if missing:
                 await self._put([self._new(Wanted(url=url), created_by, project) for url in missing])
 
