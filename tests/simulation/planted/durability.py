@@ -135,7 +135,7 @@ BUGS = (
                 ),
             ),
             Edit(
-                where=_HANDLER + "_answered",
+                where=_HANDLER + "answered",
                 swaps=(
                     (
                         "known = await self._store.find_request(request.principal, request.rpc, request.request_id)",
@@ -268,7 +268,7 @@ BUGS = (
                 names={"burn": _burn},
             ),
             Edit(
-                where=_HANDLER + "_answered",
+                where=_HANDLER + "answered",
                 swaps=(("    known = await", "    refuse_burned(self, request)\n    known = await"),),
                 names={"refuse_burned": _refuse_burned},
             ),
