@@ -60,7 +60,10 @@ def left_behind(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def test_the_whole_story(started: subprocess.Popen[str], tmp_path: Path) -> None:
-    text, _ = started.communicate(timeout=120)
+    try:
+        text, _ = started.communicate(timeout=120)
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"it came no further than this:\n{(error.output or b'').decode()}")
     assert started.returncode == 0, text
     story = ["assigned to worker-", "kill -9 worker-", "lease expired", "resumed on worker-", "completed: the sum"]
     story += ["extended by 1 h", "cancelled: Your job", "JobTerminated", "verified:", "Try next"]
