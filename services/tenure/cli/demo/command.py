@@ -20,6 +20,7 @@ from tenure.cli import failures
 from tenure.cli.demo.bucket import Bucket
 from tenure.cli.demo.processes import TENURE, Process, ProcessFailed, start_server, start_worker
 from tenure.cli.demo.telling import Teller, local_time
+from tenure.cli.demo.watching import has_ended, started_on
 from tenure.cli.documents import read_submission
 from tenure.cli.seaweedfs import SeaweedFS, SeaweedFSFailed, SeaweedFSMissing
 from tenure.client.client import Client
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 FIRST, SECOND = "worker-1", "worker-2"
 NUMBERS = 80
 HEARTBEAT_S = 2
+STORY_S = 120
 
 
 def demo(
@@ -94,10 +96,13 @@ async def _both_jobs(
     specification: job_pb2.JobSpecification,
     differences: list[str],
 ) -> None:
-    async with Client(address, token=token) as client, asyncio.timeout(120):
-        job_id = await _survive(teller, client, workers, bucket, specification, differences)
-        await _extend_and_cancel(teller, client)
-        await _events(teller, client, job_id)
+    try:
+        async with Client(address, token=token) as client, asyncio.timeout(STORY_S):
+            job_id = await _survive(teller, client, workers, bucket, specification, differences)
+            await extend_and_cancel(teller, client)
+            await _events(teller, client, job_id)
+    except TimeoutError:
+        raise ProcessFailed(f"its jobs were not through within {STORY_S} s") from None
 
 
 async def _survive(
@@ -118,25 +123,17 @@ async def _survive(
     flags = job_service_pb2.JobFlags(include_updates=True)
     victim = ""
     async for message in client.watch_jobs(ids=[job_id]):
-        match message.WhichOneof("message"):
-            case "event":
-                teller.event(message.event)
-                status = message.event.status
-                kind = message.event.event.WhichOneof("payload")
-                if kind == "job_started" and not victim:
-                    victim = status.machine_id
-                    await _checkpoints(bucket)
-                    teller.strong(f"kill -9 {victim} (process {workers[victim].pid}), with everything it runs")
-                    await asyncio.to_thread(workers[victim].kill)
-                    teller.say(f"its lease of {2 * HEARTBEAT_S} s runs out unless it is heard of …")
-                elif kind == "job_started":
-                    teller.strong(f"resumed on {status.machine_id} from the checkpoint in S3")
-                elif kind == "job_terminated":
-                    break
-            case "snapshot" if message.snapshot.status.attempt:
-                teller.assigned(message.snapshot.status)
-            case _:
-                pass
+        teller.change(message)
+        if (worker := started_on(message)) and not victim:
+            victim = worker
+            await _checkpoints(bucket)
+            teller.strong(f"kill -9 {victim} (process {workers[victim].pid}), with everything it runs")
+            await asyncio.to_thread(workers[victim].kill)
+            teller.say(f"its lease of {2 * HEARTBEAT_S} s runs out unless it is heard of …")
+        elif worker not in ("", victim):
+            teller.strong(f"resumed on {worker} from the checkpoint in S3")
+        if has_ended(message):
+            break
     job = await client.retrieve_job(job_id, flags=flags)
     result = await asyncio.to_thread(bucket.sum_of, job)
     teller.attempts(job)
@@ -158,17 +155,17 @@ async def _checkpoints(bucket: Bucket) -> None:
     raise ProcessFailed("the job saved no checkpoint")
 
 
-async def _extend_and_cancel(teller: Teller, client: Client) -> None:
+async def extend_and_cancel(teller: Teller, client: Client) -> None:
+    """Submit the printed UCloud job, extend it once it runs, and cancel it."""
     teller.chapter("A job with 5 hours, extended by 1 and cancelled: the printed UCloud flow")
     submission = read_submission((HERE / "ucloud-create.json").read_bytes())
     created = await client.create_jobs(list(submission.specifications))
     job_id = created.responses[0].id
     teller.say(f"submitted: job {job_id}, acme-web-application 1.0.0, 5 h")
     async for message in client.watch_jobs(ids=[job_id]):
-        if message.WhichOneof("message") == "event":
-            teller.event(message.event)
-            if message.event.event.WhichOneof("payload") == "job_started":
-                break
+        teller.change(message)
+        if started_on(message) or has_ended(message):
+            break
     job = await client.retrieve_job(job_id)
     teller.say(f"it expires at {local_time(job.status.expires_at)}")
     item = job_service_pb2.ExtendJobsRequest.Item(job_id=job_id)

@@ -44,8 +44,17 @@ class Teller:
         """A line below the one before."""
         self._print(f"[dim]          · {escape(text)}[/]")
 
-    def event(self, event: job_service_pb2.JobEvent) -> None:
+    def change(self, message: job_service_pb2.WatchJobsResponse) -> None:
         """What a watch brought."""
+        match message.WhichOneof("message"):
+            case "event":
+                self._event(message.event)
+            case "snapshot":
+                self._standing(message.snapshot.status)
+            case _:
+                pass
+
+    def _event(self, event: job_service_pb2.JobEvent) -> None:
         kind = event.event.WhichOneof("payload") or ""
         status = event.status
         if (words := _WORDS.get(kind)) is not None:
@@ -55,9 +64,13 @@ class Teller:
         elif kind == "job_heartbeat" and status.progress.message:
             self.say(f"heartbeat {status.num_heartbeats}: {status.progress.message}")
 
-    def assigned(self, status: job_pb2.JobStatus) -> None:
-        """The job had been assigned before the watch began."""
-        self.say(_WORDS["job_assigned"].format(worker=status.machine_id, attempt=status.attempt))
+    def _standing(self, status: job_pb2.JobStatus) -> None:
+        """What had happened before the watch began."""
+        happened = ["job_assigned"] if status.attempt else []
+        if status.state == job_pb2.JOB_STATE_RUNNING:
+            happened.append("job_started")
+        for kind in happened:
+            self.say(_WORDS[kind].format(worker=status.machine_id, attempt=status.attempt))
 
     def stored(self, event: event_pb2.Event) -> None:
         """One event of the log."""
