@@ -48,9 +48,9 @@ async def start(server: FakeServer, tmp_path: Path) -> AsyncIterator[Start]:
     (tmp_path / "token").write_text("secret\n")
     started: list[Process] = []
 
-    async def run(*more: str, **environment: str) -> Process:
+    async def run(*more: str, before: tuple[str, ...] = (), **environment: str) -> Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tenure.cli.main", "worker", "--server", f"127.0.0.1:{server.port}"),
+            *(*before, sys.executable, "-m", "tenure.cli.main", "worker", "--server", f"127.0.0.1:{server.port}"),
             *("--token-file", str(tmp_path / "token"), "--work-dir", str(tmp_path / "agent"), "--worker-id", "w7"),
             *more,
             stdout=PIPE,
@@ -111,6 +111,29 @@ async def test_sigterm_drains_and_ends_with_0(
     assert words == ["starting", "connected", "assigned", "started", "draining", "released"]
     assert "secret" not in err
     assert not alive(pid)
+
+
+SIGNALS_OFF = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+async def test_signals_that_its_starter_turned_off_count_for_it_and_its_commands(
+    start: Start, server: FakeServer
+) -> None:
+    process = await start(before=(sys.executable, "-c", SIGNALS_OFF))
+    session = await server.session()
+    await session.welcome()
+    # With SIGCHLD ignored the kernel forgets how a child ended, and Python tells that as 0.
+    script = "trap 'exit 3' INT; kill -s INT $$; exit 4"
+    await session.started(assignment(command="sh", arguments=("-c", script)))
+    assert (await session.reported("failed")).failed.exit_code == 3
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    assert "SigBlk:\t0000000000000000\n" in status
 
 
 async def test_a_preemption_file_that_cannot_be_looked_at_is_looked_for_again(

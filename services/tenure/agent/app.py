@@ -151,7 +151,11 @@ async def _assembled(config: WorkerConfig) -> AsyncIterator[tuple[Worker, str, C
 
 
 def _harden() -> None:
-    """Own the orphans of our commands, and keep our memory, which knows the token, from them."""
+    """Learn how our commands end, own their orphans, and keep our memory, which knows the token, from them."""
+    # Whoever started us may have ignored or blocked signals, and passes that on. While SIGCHLD is ignored the kernel
+    # forgets how a child ended, and Python tells that as 0.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for protect in (strays.adopt_orphans, strays.hide_memory):
         try:
             protect()
