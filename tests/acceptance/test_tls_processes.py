@@ -12,7 +12,10 @@ from tests.acceptance.processes import ServerProcess, WorkerProcess, run_tenure
 pytestmark = pytest.mark.processes
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
-TRUSTING = ("--tls-ca", str(TLS / "authority.pem"))
+AUTHORITY = str(TLS / "authority.pem")
+TRUSTING = ("--tls-ca", AUTHORITY)
+# Empty: as if gRPC had not been given authorities of its own.
+TRUSTED = {"SSL_CERT_FILE": AUTHORITY, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": ""}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,19 @@ def test_who_does_not_trust_it_is_told_in_words(server: ServerProcess, trust: tu
     first, *rest = refused.stderr.splitlines()
     assert first.startswith(f"tenure: cannot reach {server.address}: {words}")
     assert [line for line in rest if not line.startswith("  → ")] == []  # and nothing of what the transport writes
+
+
+async def test_an_authority_of_the_machine_is_trusted(server: ServerProcess, tmp_path: Path) -> None:
+    listed = run_tenure(
+        "--server", server.address, "--tls", "jobs", "list", env=server.env | TRUSTED
+    )
+    assert (listed.returncode, listed.stderr) == (0, "")
+    worker = WorkerProcess("insider", tmp_path, server, more=("--tls",), env=TRUSTED)
+    try:
+        worker.start()
+        await worker.says(r"tenure: worker \S+ connected")
+    finally:
+        worker.close()
 
 
 async def test_a_worker_that_does_not_trust_it_says_so_and_goes_on_trying(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +19,7 @@ from tenure.agent.runner import CommandLine
 from tenure.agent.sync.offload import Inline
 from tenure.runtime.clock import SystemClock
 from tests.agent.bench import PATH, Bench, bench_in
+from tests.agent.fake_server import FakeServer
 
 Eventually: TypeAlias = Callable[[Callable[[], object]], Awaitable[None]]
 
@@ -91,3 +94,36 @@ def runner(parent: CgroupParent | None, make: Callable[..., LocalRunner]) -> Loc
     """Once with process groups alone, once with cgroups where this machine allows them."""
     strays.adopt_orphans()
     return make(cgroups=parent)
+
+
+@pytest.fixture
+async def server(clock: SystemClock) -> AsyncIterator[FakeServer]:
+    made = FakeServer(clock.wall_us)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def start(server: FakeServer, tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Process]]]:
+    """Start a worker; those that still run at the end are killed."""
+    (tmp_path / "token").write_text("secret\n")
+    started: list[Process] = []
+
+    async def run(*more: str, before: tuple[str, ...] = (), **environment: str) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            *(*before, sys.executable, "-m", "tenure.cli.main", "worker", "--server", f"127.0.0.1:{server.port}"),
+            *("--token-file", str(tmp_path / "token"), "--work-dir", str(tmp_path / "agent"), "--worker-id", "w7"),
+            *more,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**os.environ, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", **environment},
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

@@ -6,13 +6,11 @@ import asyncio
 import errno
 import os
 import signal
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -24,66 +22,13 @@ from tenure.agent.copying import StoreCopying
 from tenure.agent.process import LocalRunner
 from tenure.agent.sync.offload import Offload
 from tenure.agent.worker import Worker
-from tenure.runtime.clock import SystemClock
+from tests.agent.commands import alive
 from tests.agent.conftest import Eventually
-from tests.agent.fake_server import FakeServer, Session, assignment
+from tests.agent.fake_server import FakeServer, assignment
+from tests.agent.worker_process import Start, ended, running
 from tests.fakes import FakeClock
 
 pytestmark = pytest.mark.processes
-
-Start: TypeAlias = Callable[..., Awaitable[Process]]
-
-
-@pytest.fixture
-async def server(clock: SystemClock) -> AsyncIterator[FakeServer]:
-    made = FakeServer(clock.wall_us)
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
-async def start(server: FakeServer, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start a worker; those that still run at the end are killed."""
-    (tmp_path / "token").write_text("secret\n")
-    started: list[Process] = []
-
-    async def run(*more: str, before: tuple[str, ...] = (), **environment: str) -> Process:
-        process = await asyncio.create_subprocess_exec(
-            *(*before, sys.executable, "-m", "tenure.cli.main", "worker", "--server", f"127.0.0.1:{server.port}"),
-            *("--token-file", str(tmp_path / "token"), "--work-dir", str(tmp_path / "agent"), "--worker-id", "w7"),
-            *more,
-            stdout=PIPE,
-            stderr=PIPE,
-            env={**os.environ, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", **environment},
-        )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def ended(process: Process) -> tuple[int, str, str]:
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
-
-
-async def running(session: Session, folder: Path, eventually: Eventually, name: str = "job-of-lease-1-1") -> int:
-    """A command that notes its number and runs on; its number."""
-    script = "echo $$ > pid.new; mv pid.new pid; exec sleep 600"
-    await session.started(assignment(command="sh", arguments=("-c", script)))
-    file = folder / "agent" / "jobs" / name / "work" / "pid"
-    await eventually(file.exists)
-    return int(file.read_text())
-
-
-def alive(pid: int) -> bool:
-    return any(process.pid == pid and not process.zombie for process in strays.processes())
 
 
 async def test_sigterm_drains_and_ends_with_0(
@@ -111,29 +56,6 @@ async def test_sigterm_drains_and_ends_with_0(
     assert words == ["starting", "connected", "assigned", "started", "draining", "released"]
     assert "secret" not in err
     assert not alive(pid)
-
-
-SIGNALS_OFF = """
-import os, signal, sys
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
-
-async def test_signals_that_its_starter_turned_off_count_for_it_and_its_commands(
-    start: Start, server: FakeServer
-) -> None:
-    process = await start(before=(sys.executable, "-c", SIGNALS_OFF))
-    session = await server.session()
-    await session.welcome()
-    # With SIGCHLD ignored the kernel forgets how a child ended, and Python tells that as 0.
-    script = "trap 'exit 3' INT; kill -s INT $$; exit 4"
-    await session.started(assignment(command="sh", arguments=("-c", script)))
-    assert (await session.reported("failed")).failed.exit_code == 3
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    assert "SigBlk:\t0000000000000000\n" in status
 
 
 async def test_a_preemption_file_that_cannot_be_looked_at_is_looked_for_again(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import re
 import signal
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,6 +54,21 @@ async def test_program_is_found_on_the_agents_path_not_the_jobs(runner: LocalRun
     command = await runner.start(line(tmp_path, "echo", "mine", PATH=str(tmp_path)))
     await command.wait()
     assert command.output.tail() == b"mine\n"
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE])
+async def test_what_the_machine_lacks_is_not_the_commands_fault(
+    runner: LocalRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refused(*_arguments: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    open_before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as raised:
+        await runner.start(line(tmp_path, "true"))
+    assert raised.value.errno == number
+    assert os.listdir("/proc/self/fd") == open_before
 
 
 async def test_relative_path_counts_from_the_job_directory(runner: LocalRunner, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,31 @@ async def test_an_orphan_that_hides_its_environment_is_found_when_the_process_is
     pid = await pid_in(tmp_path / "pid", eventually)
     await command.wait()
     assert not alive(pid)
+
+
+@pytest.mark.parametrize("session", ["the agent's", "its own"])
+async def test_what_a_start_script_left_running_is_no_commands(
+    tmp_path: Path, make: Callable[..., LocalRunner], session: str
+) -> None:
+    sidecar = subprocess.Popen(["sleep", "600"], start_new_session=session == "its own")  # noqa: ASYNC220
+    try:
+        command = await make(owns_process=True).start(line(tmp_path, "true"))
+        await command.wait()
+        assert sidecar.poll() is None
+    finally:
+        sidecar.kill()
+        sidecar.wait()
+
+
+async def test_the_end_of_what_a_library_starts_is_left_to_it(
+    tmp_path: Path, make: Callable[..., LocalRunner], eventually: Eventually
+) -> None:
+    runner = make(owns_process=True)
+    started = subprocess.Popen(["sh", "-c", "exit 3"])  # noqa: ASYNC220
+    await eventually(lambda: not alive(started.pid))
+    command = await runner.start(line(tmp_path, "true"))
+    await command.wait()
+    assert started.wait() == 3
 
 
 async def test_one_command_does_not_end_another(runner: LocalRunner, tmp_path: Path) -> None:

@@ -129,3 +129,18 @@ def test_the_servers_of_a_data_directory_are_found(listen: str, found: str, toke
 )
 def test_whether_a_server_is_on_this_machine(server: str, here: bool) -> None:
     assert is_this_machine(server) is here
+
+
+def test_a_user_without_a_home_does_without(token_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that was started with a number for a user."""
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert find_local_token("127.0.0.1:50051") is None
+    assert servers_of(token_file.parent) == []
+    remove_pointer("127.0.0.1:50051", token_file)
+    with pytest.raises(OSError, match="no home"):
+        write_pointer("127.0.0.1:50051", token_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -10,15 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import structlog
 from google.rpc import error_details_pb2, status_pb2
 
+from tenure.cli import serve
 from tenure.cli.local_token import find_local_token
+from tenure.runtime import logs
 from tenure.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 
 pytestmark = pytest.mark.processes
@@ -30,11 +34,11 @@ LINE = "tenure: listening on "
 class Server:
     """A process, and what it has printed so far."""
 
-    def __init__(self, arguments: list[str], state: Path) -> None:
+    def __init__(self, arguments: list[str], state: Path, before: tuple[str, ...] = ()) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
         environment["XDG_STATE_HOME"] = str(state)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tenure.cli.main", "serve", *arguments],
+            [*before, sys.executable, "-m", "tenure.cli.main", "serve", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
@@ -71,8 +75,8 @@ class Server:
 
 
 @contextmanager
-def serving(*arguments: str, state: Path) -> Iterator[Server]:
-    server = Server(list(arguments), state)
+def serving(*arguments: str, state: Path, before: tuple[str, ...] = ()) -> Iterator[Server]:
+    server = Server(list(arguments), state, before)
     try:
         yield server
     finally:
@@ -221,3 +225,51 @@ def test_every_option_names_its_variable() -> None:
         "LOG_FORMAT",
     ]:
         assert f"TENURE_{name}" in shown
+
+
+@contextmanager
+def logging_as_before() -> Iterator[None]:
+    """Logging is of the process: put back what a test changes."""
+    configuration, handlers, level = structlog.get_config(), logging.root.handlers[:], logging.root.level
+    try:
+        yield
+    finally:
+        structlog.configure(**configuration)
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+
+
+UNHEARD = ("sh", "-c", 'exec "$@" > /dev/full 2> /dev/full', "sh")
+
+
+def test_a_server_whose_words_nobody_can_hear_serves(tmp_path: Path) -> None:
+    servers = tmp_path / "tenure" / "servers"
+    with serving(
+        "--store", f"sqlite://{tmp_path}/data", "--listen", "127.0.0.1:0", state=tmp_path, before=UNHEARD
+    ) as made:
+        end = time.monotonic() + PATIENCE_S
+        while not list(servers.glob("127.0.0.1_*")):
+            assert made.process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert made.end() == (0, "", "")
+
+
+def test_a_store_that_failed_ends_the_process_also_where_that_cannot_be_logged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The log may lie on the same disk, or in a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with logging_as_before(), open("/dev/full", "w") as full, open(writer, "w") as stuck:
+        for stream in (full, stuck):
+            logs.configure("info", "json", stream)
+            serve._store_failed(OSError("the disk is gone"))
+        os.close(reader)  # so that who waits there to write gets an error
+    assert codes == [serve.EXIT_STORE_FAILED] * 2

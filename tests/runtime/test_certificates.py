@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tenure.runtime.certificates import CertificateUnusable, read_pair
+from tenure.runtime import certificates
+from tenure.runtime.certificates import CertificateUnusable, machines_authorities, read_pair
 
 TLS = Path(__file__).parent.parent / "data" / "tls"
 NONSENSE = "-----BEGIN {0}-----\nnonsense\n-----END {0}-----\n"
@@ -69,3 +70,24 @@ def test_what_nobody_can_start_with(tmp_path: Path, more: list[str], problem: st
     )
     with pytest.raises(CertificateUnusable, match=problem):
         read_pair(tmp_path / "x.pem", tmp_path / "x.key")
+
+
+def test_the_authorities_of_the_machine_are_those_it_was_told_to_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company = tmp_path / "company.pem"
+    company.write_text("-----BEGIN CERTIFICATE-----")
+    monkeypatch.setenv("SSL_CERT_FILE", str(company))
+    monkeypatch.delenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", raising=False)
+    assert machines_authorities() == b"-----BEGIN CERTIFICATE-----"
+    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "/etc/grpc.pem")
+    assert machines_authorities() is None
+
+
+def test_a_machine_without_any_leaves_it_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    monkeypatch.setattr(certificates, "_AUTHORITIES", (str(empty), str(tmp_path / "absent.pem")))
+    monkeypatch.setenv("SSL_CERT_FILE", str(empty))
+    monkeypatch.delenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", raising=False)
+    assert machines_authorities() is None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -80,6 +81,20 @@ def test_libraries_take_the_same_road() -> None:
 def test_without_being_configured_it_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     log.info("not_shown")
     assert capsys.readouterr().out == ""
+
+
+def test_a_log_that_cannot_be_written_breaks_nothing() -> None:
+    with open("/dev/full", "w") as stream:
+        logs.configure("info", "json", stream)
+        log.error("lost")
+        logging.getLogger("boto").warning("lost as well")
+        logs.flush()
+
+
+def test_a_process_without_standard_error_logs_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    logs.configure()
+    log.error("lost")
 
 
 @pytest.mark.parametrize(("level", "shape"), [("loud", "json"), ("info", "xml")])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+import structlog
 
 from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
 from tenure.store.lock import StoreLocked
@@ -42,6 +43,30 @@ async def test_a_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     async with opened(directory):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         assert (directory / "tenure.db").exists()
+
+
+async def test_the_database_is_its_owners_alone_wherever_it_lies(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        async with opened(tmp_path) as store:
+            await add_jobs(store, "a")
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("tenure.db*")}
+    finally:
+        os.umask(before)
+    assert modes == {"tenure.db": 0o600, "tenure.db-wal": 0o600, "tenure.db-shm": 0o600}
+
+
+async def test_a_database_that_others_may_read_is_complained_of(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        pass
+    (tmp_path / "tenure.db").chmod(0o644)
+    for mode, told in ((0o700, []), (0o755, ["store_readable_by_others"])):
+        tmp_path.chmod(mode)
+        with structlog.testing.capture_logs() as records:
+            async with opened(tmp_path):
+                pass
+        assert [record["event"] for record in records] == told
 
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from random import SystemRandom
@@ -24,7 +23,7 @@ from tenure.agent.copying import StoreCopying
 from tenure.agent.environment import DEFAULT_PATH
 from tenure.agent.guard import Guard
 from tenure.agent.process import LocalRunner
-from tenure.agent.sync.offload import Threads
+from tenure.agent.sync.offload import Threads, started_threads
 from tenure.agent.sync.s3 import S3Store
 from tenure.agent.sync.s3_client import S3Clients
 from tenure.agent.sync.watcher import FolderWatcher
@@ -36,6 +35,7 @@ from tenure.runtime.clock import Clock, SystemClock, since_boot_ns
 from tenure.runtime.ids import Uuid7Ids
 from tenure.runtime.logs import get_logger
 from tenure.runtime.stop import stop_on_signals
+from tenure.runtime.surroundings import spare_commands
 
 log = get_logger("worker")
 
@@ -65,6 +65,7 @@ async def run_worker(config: WorkerConfig, on_connected: Callable[[str], None]) 
     Raises:
         WorkDirUnusable: the work directory cannot be used.
         ConnectionRefused: the server does not take this worker.
+        OSError: this machine has too little left for a worker.
     """
     _harden()
     async with _assembled(config) as (worker, worker_id, clock):
@@ -93,19 +94,23 @@ async def _assembled(config: WorkerConfig) -> AsyncIterator[tuple[Worker, str, C
     clients = S3Clients(config.environment, connections=STORE_THREADS)
     with contextlib.ExitStack() as stack:
         stack.callback(clients.close)
-        file_threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
+        file_threads = started_threads(FILE_THREADS, "files")
         offload = Threads(file_threads, long_at_once=LONG_FILE_THREADS)
         folders = WorkDir(config.work_dir, offload)
         stack.callback(folders.close)
         # Joined before the lock is given back: nobody else may have the folder while they are at work in it.
         stack.enter_context(file_threads)
-        store_threads = stack.enter_context(ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store"))
+        store_threads = stack.enter_context(started_threads(STORE_THREADS, "store"))
         # Its own thread: the end of one attempt's command must not wait for the files of another.
-        processes = Threads(stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="processes")))
+        processes = Threads(stack.enter_context(started_threads(1, "processes")))
         worker_id = folders.worker_id(ids, config.worker_id)
         cgroups = _clear_away(folders)
         guard = Guard(cgroups, folders.jobs)
         stack.callback(guard.close)
+        if not guard.works:
+            log.warning(
+                "not_hardened", what="guardian", why="it does not start: kill -9 of this worker leaves its commands"
+            )
         identity = WorkerIdentity(
             worker_id=worker_id,
             incarnation=ids.new(),
@@ -151,11 +156,8 @@ async def _assembled(config: WorkerConfig) -> AsyncIterator[tuple[Worker, str, C
 
 
 def _harden() -> None:
-    """Learn how our commands end, own their orphans, and keep our memory, which knows the token, from them."""
-    # Whoever started us may have ignored or blocked signals, and passes that on. While SIGCHLD is ignored the kernel
-    # forgets how a child ended, and Python tells that as 0.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    """Own the orphans of our commands, keep our memory, which knows the token, from them, and leave them signals."""
+    spare_commands()
     for protect in (strays.adopt_orphans, strays.hide_memory):
         try:
             protect()

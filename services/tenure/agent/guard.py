@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
 
 from tenure.agent.cgroup import Cgroup, CgroupParent
 
-# How long its end is waited for.
+# How long its start and its end are waited for.
+START_S = 30.0
 CLOSE_S = 10.0
+# Where the modules of a cluster say that Python's own library is.
+_KEPT = ("LD_LIBRARY_PATH",)
 
 
 class Guard:
@@ -20,6 +24,10 @@ class Guard:
     Args:
         cgroups: where the commands' cgroups are.
         jobs: what the job directories of all commands lie in, so that those that left their group are found, too.
+
+    Attributes:
+        pid: the guardian's.
+        works: it runs; otherwise nobody ends the commands should this process be killed.
     """
 
     def __init__(self, cgroups: CgroupParent | None = None, jobs: Path | None = None) -> None:
@@ -31,12 +39,13 @@ class Guard:
             ],
             bufsize=0,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={"PATH": os.defpath},
+            env={"PATH": os.defpath, **{name: os.environ[name] for name in _KEPT if name in os.environ}},
         )
         self.pid = self._process.pid
+        self.works = self._has_begun()
 
     def add(self, group: int, cgroup: Cgroup | None) -> None:
         """A command has started."""
@@ -53,6 +62,13 @@ class Guard:
                 self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=CLOSE_S)
+
+    def _has_begun(self) -> bool:
+        """Wait for its first sign of life."""
+        assert self._process.stdout is not None
+        with self._process.stdout as said:
+            ready, _, _ = select.select((said,), (), (), START_S)
+            return bool(ready) and said.read(1) == b"\n"
 
     def _say(self, line: str) -> None:
         # Without its guardian the agent still ends every command itself; only its own sudden death is then not covered.

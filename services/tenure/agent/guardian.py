@@ -20,6 +20,7 @@ def main() -> None:
     # A terminal's Ctrl-C and a supervisor's SIGTERM to the whole group are the agent's business.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    os.write(1, b"\n")  # the agent waits for this: from now on nothing is missed
     groups: dict[int, str] = {}
     for line in sys.stdin:
         sign, group, *rest = line.split(maxsplit=2)

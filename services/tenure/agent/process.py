@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -29,6 +30,8 @@ _READ_BYTES = 64 * 1024
 _PIPE_BYTES = 1024 * 1024
 _SWEEP_PAUSE_S = 0.01
 _SWEEP_LIMIT_S = 10.0
+# What the machine has too little of, processes or memory or descriptors, is no fault of the command.
+_MACHINES_TROUBLE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
 class LocalRunner:
@@ -61,6 +64,10 @@ class LocalRunner:
         self._guard = guard
         self._owns_process = owns_process
         self._oom_file = own_oom_counter()
+        # Commands have sessions of their own, which nothing of them can leave for one of these. What is in them is no
+        # command's: a start script's `tee` or sidecar, which becomes our child when the script executes us, and what
+        # libraries start.
+        self._not_ours = strays.sessions_below(os.getpid()) if owns_process else frozenset()
         self._running: dict[int, LocalCommand] = {}
         self._counting = asyncio.Lock()
         self._census: tuple[int, strays.Census] | None = None
@@ -70,6 +77,7 @@ class LocalRunner:
 
         Raises:
             CommandNotStarted: it cannot be run.
+            OSError: this machine has too little left to run anything.
         """
         program = self._resolve(command)
         cgroup = self._cgroups.create(command.name) if self._cgroups else None
@@ -90,6 +98,8 @@ class LocalRunner:
             os.close(reader)
             if cgroup is not None:
                 cgroup.remove()
+            if isinstance(error, OSError) and error.errno in _MACHINES_TROUBLE:
+                raise
             raise CommandNotStarted(_why(command.program, error)) from error
         finally:
             os.close(writer)
@@ -125,7 +135,8 @@ class LocalRunner:
         census = await self._count()
         if self._owns_process:
             # Elsewhere a dead child may be somebody else's, who waits for it.
-            strays.reap(census.ours, [*self._running, *([self._guard.pid] if self._guard else [])])
+            dead = [process for process in census.ours if process.session not in self._not_ours]
+            strays.reap(dead, [*self._running, *([self._guard.pid] if self._guard else [])])
         members = set(command.cgroup.pids()) if command.cgroup else set()
         members |= {process.pid for process in strays.below(command.pid, census.everything)}
         members |= {process.pid for process in census.everything if process.session == command.pid}
@@ -154,6 +165,8 @@ class LocalRunner:
         job_dir = census.job_dirs.get(process.pid)
         if job_dir is not None:
             return job_dir == command.job_dir
+        if process.session in self._not_ours:
+            return False
         # An orphan that hides its environment can only be told apart when no other command runs.
         return self._owns_process and process.parent == os.getpid() and len(self._running) == 1
 

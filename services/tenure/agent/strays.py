@@ -63,6 +63,13 @@ def below(root: int, everything: Iterable[Process]) -> list[Process]:
     return found
 
 
+def sessions_below(root: int) -> frozenset[int]:
+    """The sessions of a process and of its descendants, by the number of the leader."""
+    everything = processes()
+    known = below(root, everything) + [process for process in everything if process.pid == root]
+    return frozenset(process.session for process in known)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Census:
     """All processes at one moment, those of them that descend from this one, and whose those say they are."""

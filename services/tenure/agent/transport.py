@@ -15,6 +15,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from tenure.runtime.certificates import machines_authorities
 from tenure.v1 import worker_service_pb2_grpc
 from tenure.v1.worker_service_pb2 import ConnectRequest, ConnectResponse, ShipLogsRequest, ShipLogsResponse
 
@@ -100,7 +101,7 @@ class GrpcTransport:
         """
         self._address = address
         self._token = token
-        roots = tls if isinstance(tls, bytes) else None
+        roots = machines_authorities() if tls is True else tls or None
         self._credentials = grpc.ssl_channel_credentials(roots) if tls else None
 
     async def open(self) -> GrpcStream[ConnectRequest, ConnectResponse]:

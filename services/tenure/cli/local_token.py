@@ -8,6 +8,7 @@ only: a local token is never sent to another machine because the ports are the s
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
@@ -65,8 +66,8 @@ def remove_pointer(listen: str, token_path: Path | None = None) -> None:
     Raises:
         ValueError: the address is not HOST:PORT.
     """
-    pointer = _pointer(listen)
     with suppress(OSError):
+        pointer = _pointer(listen)
         if token_path is None or pointer.read_text(encoding="utf-8").strip() == str(token_path.absolute()):
             pointer.unlink()
 
@@ -82,10 +83,12 @@ def find_local_token(server: str) -> str | None:
     except ValueError:
         return None
     host = _canonical(host)
-    for name in _ALIASES.get(host, (host,)):
-        token = _read_token(_state_folder() / _file_name(name, port))
-        if token is not None:
-            return token
+    with suppress(OSError):
+        folder = _state_folder()
+        for name in _ALIASES.get(host, (host,)):
+            token = _read_token(folder / _file_name(name, port))
+            if token is not None:
+                return token
     return None
 
 
@@ -153,5 +156,9 @@ def _canonical(host: str) -> str:
 
 def _state_folder() -> Path:
     base = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state"
+    try:
+        root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state"
+    except RuntimeError:
+        # A user that only a container knows by its number, and no HOME.
+        raise FileNotFoundError(errno.ENOENT, "this user has no home folder") from None
     return root / "tenure" / "servers"

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from tenure.cli import failures
 from tenure.cli.command import global_options, options_from, with_parameters
+from tenure.runtime import surroundings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,7 @@ app = build()
 
 def main() -> None:
     """Entry point of the command."""
+    surroundings.settle()
     # What gRPC writes on standard error by itself is a line for each handshake that fails: what matters of it is told.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tenure.cli.announcing import announce
 from tenure.cli.failures import EXIT_REFUSED, Problem
 from tenure.cli.local_token import remove_pointer, write_pointer
 from tenure.runtime import garbage, logs
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EXIT_STORE_FAILED = 70
 EXIT_AT_ONCE = 130
+LAST_RECORDS_S = 0.5
 
 
 def serve(
@@ -178,15 +179,14 @@ async def _serve(settings: ServerSettings, opened: socket | None) -> None:
                 write_pointer(plane.address, token)
                 pointed.append((plane.address, token))
         garbage.settle()
-        sys.stdout.write(f"tenure: listening on {plane.address}\n")
+        announce(f"tenure: listening on {plane.address}")
         if opened is not None:
             from tenure.web.serving import address_of
 
-            sys.stdout.write(f"tenure: http on {address_of(opened)}\n")
-        sys.stdout.flush()
+            announce(f"tenure: http on {address_of(opened)}")
 
     # The second signal means now: what was acknowledged is on disk.
-    with stop_on_signals(on_second=lambda: os._exit(EXIT_AT_ONCE)) as stop:
+    with stop_on_signals(on_second=lambda: _end_at_once(EXIT_AT_ONCE)) as stop:
         try:
             await app.serve(
                 settings, clock=clock, ids=ids, stop=stop, ready=ready, on_fatal=_store_failed, beside=beside
@@ -200,9 +200,18 @@ async def _serve(settings: ServerSettings, opened: socket | None) -> None:
 
 def _store_failed(error: BaseException) -> None:
     """Nothing may be said any more of what was stored: end at once, whatever else is going on."""
-    logs.get_logger("server").error("store_failed", error=str(error), remedy="start the server again")
-    sys.stderr.flush()
-    os._exit(EXIT_STORE_FAILED)
+    try:
+        logs.get_logger("server").error("store_failed", error=str(error), remedy="start the server again")
+    finally:
+        _end_at_once(EXIT_STORE_FAILED)
+
+
+def _end_at_once(code: int) -> None:
+    """End without another step of anything, but for the last records, which may have half a second."""
+    try:
+        logs.flush(LAST_RECORDS_S)
+    finally:
+        os._exit(code)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from tenure.cli.announcing import announce
 from tenure.cli.failures import EXIT_REFUSED, Problem
 from tenure.cli.local_token import split_address
 from tenure.cli.session import DEFAULT_SERVER, Options, read_token, read_trusted
@@ -81,6 +82,9 @@ def worker(
     from tenure.agent.connection import ConnectionRefused
     from tenure.agent.workdir import WorkDirUnusable
 
+    if sys.getfilesystemencoding() != "utf-8":
+        # Object keys are UTF-8: any other name of a file would come back as another one on another machine.
+        raise Problem("file names are not UTF-8 with this locale", hints=["set LC_ALL=C.UTF-8"])
     options = Options(server=server, token_file=token_file, tls_ca=tls_ca, tls=tls)
     options = options.over(ctx.find_object(Options) or Options())
     address = _address(options)
@@ -101,8 +105,7 @@ def worker(
     logs.configure(log_level, log_format)
 
     def connected(name: str) -> None:
-        sys.stdout.write(f"tenure: worker {name} connected to {address}\n")
-        sys.stdout.flush()
+        announce(f"tenure: worker {name} connected to {address}")
 
     try:
         code = asyncio.run(run_worker(config, connected))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import grpc
 
+from tenure.runtime.certificates import machines_authorities
+
 DEFAULT_TARGET = "127.0.0.1:50051"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
@@ -41,7 +43,7 @@ def credentials(tls_ca: TlsCa) -> grpc.ChannelCredentials | None:
         case None | False:
             return None
         case True:
-            return grpc.ssl_channel_credentials()
+            return grpc.ssl_channel_credentials(root_certificates=machines_authorities())
         case bytes():
             return grpc.ssl_channel_credentials(root_certificates=tls_ca)
         case Path():

@@ -1,12 +1,23 @@
-"""The certificate of a server and its key: read, and tried, before anything is encrypted with them.
+"""Certificates: those that a server shows, read and tried before anything is encrypted with them, and those to trust.
 
 A pair that does not fit is worse than an old one: a TLS context that is given it serves nobody any more.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
+from contextlib import suppress
 from pathlib import Path
+
+# Of Debian and Alpine, of Red Hat (two), of SUSE, of the BSDs and macOS.
+_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 
 _OF_ANOTHER = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 _WEAK = {"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"}
@@ -14,6 +25,20 @@ _WEAK = {"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"}
 
 class CertificateUnusable(Exception):
     """Nothing can be encrypted with these files; the text is for the operator."""
+
+
+def machines_authorities() -> bytes | None:
+    """Certificates (PEM) of the authorities that this machine trusts: of the file SSL_CERT_FILE names, else its own.
+
+    None: there is no such file, or gRPC was given one of its own. It then takes that, or those it was built with.
+    """
+    if os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
+        return None
+    for name in (os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, *_AUTHORITIES):
+        with suppress(OSError):
+            if name and b"CERTIFICATE" in (found := Path(name).read_bytes()):
+                return found
+    return None
 
 
 def read_pair(certificate: Path, key: Path) -> tuple[bytes, bytes]:

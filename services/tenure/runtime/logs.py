@@ -2,11 +2,12 @@
 
 Only composition roots call `configure`; everybody else takes a logger from `get_logger` and says what happened. Without
 `configure` nothing below a warning is shown, so that a library user or a test is not spoken to. Records go to standard
-error; standard output belongs to what a command answers.
+error; standard output belongs to what a command answers. A record that cannot be written is nobody's error.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from enum import StrEnum
@@ -14,6 +15,11 @@ from typing import TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
+
+from tenure.runtime.lines import Lines, LineWriter, StreamLines
+
+# What the end of a process waits for its last records; a terminal that is stopped keeps nobody.
+FLUSH_S = 1.0
 
 Logger = FilteringBoundLogger
 
@@ -63,20 +69,42 @@ def configure(
     Raises:
         ValueError: the level or the format is none of those.
     """
-    target = sys.stderr if stream is None else stream
+    # None: its starter has closed it.
+    target: TextIO | None = sys.stderr if stream is None else stream
+    terminal = target is not None and target.isatty()
     shape = LogFormat(format)
     if shape is LogFormat.AUTO:
-        shape = LogFormat.CONSOLE if target.isatty() else LogFormat.JSON
+        shape = LogFormat.CONSOLE if terminal else LogFormat.JSON
     number = _NUMBERS[LogLevel(level)]
+    lines = _lines(target)
     structlog.configure(
-        processors=_processors(shape, colors=target.isatty()),
+        processors=_processors(shape, colors=terminal),
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=target),
+        logger_factory=lambda *_: lines,
         # False, so that loggers made before this call at import time follow it too.
         cache_logger_on_first_use=False,
     )
     # Libraries log through the standard module: warnings and worse of theirs take the same road.
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[_ToStructlog()], force=True)
+
+
+def flush(seconds: float = FLUSH_S) -> None:
+    """Wait until the records of this process have been written, at most so long."""
+    lines = structlog.get_config()["logger_factory"]()
+    if isinstance(lines, LineWriter):
+        lines.flush(seconds)
+
+
+def _lines(target: TextIO | None) -> Lines:
+    try:
+        descriptor = target.fileno() if target is not None else None
+    except OSError:
+        descriptor = None  # a stream in memory
+    if descriptor is None:
+        return StreamLines(target)
+    atexit.unregister(flush)
+    atexit.register(flush)
+    return LineWriter(descriptor)
 
 
 def _processors(shape: LogFormat, *, colors: bool) -> list[Processor]:
@@ -112,6 +140,6 @@ class _ToStructlog(logging.Handler):
 structlog.configure(
     processors=_processors(LogFormat.CONSOLE, colors=False),
     wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-    logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    logger_factory=lambda *_: StreamLines(sys.stderr),
     cache_logger_on_first_use=False,
 )

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as an event that a composition root waits for.
+"""SIGTERM, SIGINT and SIGHUP as an event that a composition root waits for.
 
 The first signal sets the event: finish what runs and end. The second one calls back: whoever sends it does not want to
 wait. Only roots use this; everything below them is told to stop by its owner.
@@ -11,15 +11,16 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# SIGHUP comes when a terminal goes away. `nohup` has it ignored, and then it stays so.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextmanager
 def stop_on_signals(on_second: Callable[[], None] | None = None) -> Iterator[asyncio.Event]:
-    """An event that SIGTERM or SIGINT sets; inside a running loop, in the main thread.
+    """An event that one of these signals sets; inside a running loop, in the main thread.
 
     Args:
-        on_second: called, in the loop, at every further signal. When left out, further signals change nothing.
+        on_second: called, in the loop, at every further SIGTERM or SIGINT. When left out, those change nothing.
 
     Yields:
         The event. Afterwards the signals do again what they did before.
@@ -34,8 +35,10 @@ def stop_on_signals(on_second: Callable[[], None] | None = None) -> Iterator[asy
             on_second()
 
     before = [(number, signal.getsignal(number)) for number in _SIGNALS]
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, arrived)
+    before = [(number, handler) for number, handler in before if number != signal.SIGHUP or handler is signal.SIG_DFL]
+    for number, _ in before:
+        # A terminal that goes away may say so twice, through the kernel and through the shell: no sign of impatience.
+        loop.add_signal_handler(number, stop.set if number == signal.SIGHUP else arrived)
     try:
         yield stop
     finally:

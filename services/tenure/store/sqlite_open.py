@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import apsw
 
 from tenure.runtime.clock import Clock
 from tenure.runtime.ids import Ids
+from tenure.runtime.logs import get_logger
 from tenure.store import chain
 from tenure.store.anchor import Anchor, AnchorMismatch, read_anchor, write_anchor
 from tenure.store.damage import UNREADABLE, words
@@ -34,6 +36,8 @@ from tenure.store.sqlite_schema import (
 )
 from tenure.store.store import Head
 from tenure.store.verify import anchor_problem
+
+log = get_logger("store")
 
 # Events before the anchor that are checked as well.
 LOOK_BACK = 1_000
@@ -113,7 +117,10 @@ def _connect(directory: Path, path: Path, log_id: str) -> tuple[apsw.Connection,
     if anchor is not None and not path.exists():
         raise AnchorMismatch(f"{path} is gone, but {anchor.position} events were in it. {_ADVICE}")
     try:
+        _keep_to_its_owner(path)
         connection = connect_writer(path)
+    except OSError as error:
+        raise _not_writable(directory, error) from error
     except apsw.Error as error:
         raise _not_opened(path, error) from error
     try:
@@ -127,6 +134,15 @@ def _connect(directory: Path, path: Path, log_id: str) -> tuple[apsw.Connection,
     except BaseException:
         connection.close()
         raise
+
+
+def _keep_to_its_owner(path: Path) -> None:
+    """Make the database for its owner alone; SQLite gives the files beside it the same rights."""
+    if not path.exists():
+        # Before SQLite opens it: closing a file gives the locks on it back, also those of another descriptor.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    elif path.stat().st_mode & 0o077 and path.parent.stat().st_mode & 0o077:
+        log.warning("store_readable_by_others", path=str(path), remedy=f"chmod 700 {path.parent}")
 
 
 def _not_opened(path: Path, error: Exception) -> BadDatabase:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Thread, active_count
 from typing import TypeVar
 
 import pytest
 
-from tenure.agent.sync.offload import Threads
+from tenure.agent.sync.offload import Threads, started_threads
 from tests.agent.conftest import Eventually
 
 T = TypeVar("T")
@@ -149,3 +149,25 @@ async def test_long_work_leaves_threads_for_the_short(blocking: Callable[[], Blo
         executor.shutdown(wait=False)
     assert [each for each in ended if each is True] == [True, True, True]
     assert not functions[2].begun.is_set()
+
+
+def test_threads_are_there_before_they_are_needed() -> None:
+    before = active_count()
+    with started_threads(5, "early"):
+        assert active_count() == before + 5
+
+
+def test_a_machine_without_room_for_them_says_so_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, begin = active_count(), Thread.start
+    begun: list[Thread] = []
+
+    def start(thread: Thread) -> None:
+        if len(begun) == 3:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        begin(thread)
+
+    monkeypatch.setattr(Thread, "start", start)
+    with pytest.raises(OSError, match="no more threads"):
+        started_threads(5, "late")
+    assert active_count() == before

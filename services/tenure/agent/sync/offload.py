@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Callable
-from concurrent.futures import Executor
-from threading import Event
+from concurrent.futures import Executor, ThreadPoolExecutor
+from threading import Barrier, Event
 from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_START_WITHIN_S = 30.0
+_NO_THREADS = "the system lets this program start no more threads: raise its limit (ulimit -u, TasksMax, pids.max)"
 
 
 class Offload(Protocol):
@@ -56,6 +60,25 @@ class Threads:
         abort = Event()
         async with self._long:
             return await run_to_end(self._executor, lambda: function(abort), abort)
+
+
+def started_threads(count: int, prefix: str) -> ThreadPoolExecutor:
+    """Threads that run already: at a limit of the machine one fails here, at the start, and not amid somebody's job.
+
+    Raises:
+        OSError: so many cannot be started.
+    """
+    executor = ThreadPoolExecutor(count, thread_name_prefix=prefix)
+    all_there = Barrier(count + 1)
+    try:
+        for _ in range(count):
+            executor.submit(all_there.wait)
+        all_there.wait(_START_WITHIN_S)
+    except RuntimeError:
+        all_there.abort()
+        executor.shutdown()
+        raise OSError(errno.EAGAIN, _NO_THREADS) from None
+    return executor
 
 
 async def run_to_end(executor: Executor, function: Callable[[], T], abort: Event | None = None) -> T:
