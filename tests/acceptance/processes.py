@@ -11,13 +11,14 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from tests.servers.ports import own_port
 
 READY_S = 60.0
 LISTENING = re.compile(r"^tenure: listening on (\S+)$", re.MULTILINE)
@@ -162,7 +163,7 @@ class ServerProcess(Process):
         self.store_url = f"sqlite://{self.data}"
         self.home = directory / "home"
         self.env = environment(self.home, env)
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{own_port()}"
         super().__init__(
             "server", directory, ["serve", "--store", self.store_url, "--listen", self.address, *more], self.env
         )
@@ -207,11 +208,3 @@ class WorkerProcess(Process):
             *more,
         ]
         super().__init__(f"worker-{worker_id}", directory, arguments, environment(directory / f"home-{worker_id}", env))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        assert isinstance(port, int)
-        return port

@@ -18,6 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from tenure.v1 import job_pb2, worker_service_pb2_grpc
 from tenure.v1 import worker_service_pb2 as pb
+from tests.servers.ports import own_port
 
 HELD, LOST = pb.LEASE_STATE_HELD, pb.LEASE_STATE_LOST
 WAIT_S = 20.0
@@ -286,7 +287,7 @@ class FakeServer(worker_service_pb2_grpc.WorkerServiceServicer):
         """Listen: on a free port, later on the same one again."""
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port or own_port()}")
         await self._server.start()
 
     async def stop(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def left_behind(folder: Path) -> tuple[list[str], list[str]]:
 
 def test_the_whole_story(started: subprocess.Popen[str], tmp_path: Path) -> None:
     try:
-        text, _ = started.communicate(timeout=120)
+        text, _ = started.communicate(timeout=300)
     except subprocess.TimeoutExpired as error:
         pytest.fail(f"it came no further than this:\n{(error.output or b'').decode()}")
     assert started.returncode == 0, text

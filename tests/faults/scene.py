@@ -56,7 +56,7 @@ def wrong_with(events: Sequence[event_pb2.Event], lease_s: float = LEASE_S) -> l
     early = [
         story
         for story in stories(events).values()
-        if story.lost_s is not None and 0 < story.silence_s < LEASE_S - 0.001
+        if story.lost_s is not None and 0 < story.silence_s < lease_s - 0.001
     ]
     # A worker that comes back without its leases gives them up at once; nobody does that here.
     found += [f"{story.job_id}: the lease expired after {story.silence_s} s" for story in early]

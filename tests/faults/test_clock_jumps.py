@@ -35,7 +35,7 @@ JUMP_EVERY_S = 0.25 if FULL else 0.1
 HOSTS, SLOTS, JOBS = (12, 6, 30) if FULL else (4, 3, 4)
 CONTROL_HOSTS, CONTROL_JOBS = 2, 2
 # Long enough, where there is time, that no worker loses its lease because the machine is busy with other things.
-LEASE_S = 6.0 if FULL else 2.0
+LEASE_S = 6.0 if FULL else 3.0
 # After so many jumps a worker is killed, as long as there are enough, and a job with a time limit is made.
 KILL_EVERY = 100 if FULL else 10
 ALLOCATION_S = 2.0

@@ -43,7 +43,7 @@ from tests.servers.seaweedfs import SeaweedFS, seaweedfs
 
 __all__ = ["seaweedfs"]
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 
 # --- all at once --------------------------------------------------------------------------------------------------
 

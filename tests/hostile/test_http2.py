@@ -26,7 +26,7 @@ from tests.hostile.h2_scene import MEGABYTE, MOST_GROWTH, MOST_LATENCY_S, Attack
 from tests.proof.record import Proof, settle
 from tests.proof.sizes import FULL, size
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 
 # Of calls and of streams, in the short form, so that its small attacks could fill the server as well.
 SHORT_PLACES = 300
