@@ -65,9 +65,7 @@ def test_who_does_not_trust_it_is_told_in_words(server: ServerProcess, trust: tu
 
 
 async def test_an_authority_of_the_machine_is_trusted(server: ServerProcess, tmp_path: Path) -> None:
-    listed = run_tenure(
-        "--server", server.address, "--tls", "jobs", "list", env=server.env | TRUSTED
-    )
+    listed = run_tenure("--server", server.address, "--tls", "jobs", "list", env=server.env | TRUSTED)
     assert (listed.returncode, listed.stderr) == (0, "")
     worker = WorkerProcess("insider", tmp_path, server, more=("--tls",), env=TRUSTED)
     try:

@@ -59,10 +59,29 @@ async def test_a_job_that_had_no_attempt_has_no_output(server: ScriptedServer, t
     assert (result.code, result.out) == (0, "")
 
 
+@pytest.mark.parametrize("more", [(), ("-o", "json"), ("-o", "jsonl")])
+async def test_that_there_is_nothing_to_tell_is_not_told(
+    server: ScriptedServer, tenure: Tenure, more: tuple[str, ...]
+) -> None:
+    steps = [piece(0, attempt=0), piece(0), piece(0, b"x"), piece(1), piece(1, end=True)]
+    server.streams("FollowLogs", steps, [step for step in steps if step.data or step.end])
+    told, told_without = [await tenure("jobs", "logs", "a", "--attempt", "1", "-f", *more) for _ in range(2)]
+    assert told == told_without
+    assert len(told.out.splitlines()) == (2 if more else 1)
+
+
+async def test_a_job_that_ends_after_an_attempt_has_not_had_another_one(server: ScriptedServer, tenure: Tenure) -> None:
+    server.streams("FollowLogs", [piece(0, b"x", end=True)], [piece(0, attempt=0, end=True)])
+    server.answers("RetrieveJob", retrieved(job_pb2.JOB_OUTCOME_UNSPECIFIED))
+    [line] = (await tenure("jobs", "logs", "a", "-f", "-o", "json")).json_lines
+    assert (line["attempt"], line["end"]) == (1, True)
+    assert [request.attempt for request in server.asked["FollowLogs"]] == [0, 2]
+
+
 @pytest.mark.parametrize(
     ("pieces", "said"),
     [
-        ([], "no attempt has begun, so there is no output"),
+        ([], "there is no output yet"),
         ([piece(0, attempt=0, end=True)], "no attempt has begun, so there is no output"),
         ([piece(0, attempt=2)], "attempt 2 has printed nothing that is kept"),
         ([piece(0, attempt=2, end=True)], "attempt 2 has printed nothing that is kept"),
@@ -75,6 +94,12 @@ async def test_nothing_is_not_met_with_silence(
     result = await tenure("jobs", "logs", "a")
     assert (result.code, result.out, result.err) == (0, "", f"tenure: {said}\n")
     assert (await tenure("jobs", "logs", "a", "-o", "json")).err == ""
+
+
+async def test_an_attempt_that_never_was_is_said(server: ScriptedServer, tenure: Tenure) -> None:
+    server.streams("FollowLogs", [piece(0, attempt=0, end=True)])
+    result = await tenure("jobs", "logs", "a", "--attempt", "3")
+    assert (result.code, result.out, result.err) == (0, "", "tenure: there was no attempt 3, so there is no output\n")
 
 
 async def test_what_is_missing_is_said_beside_the_output(server: ScriptedServer, tenure: Tenure) -> None:

@@ -32,6 +32,36 @@ def test_a_snapshot_tells_its_history_and_events_go_on_from_there() -> None:
     assert not timeline.ended()
 
 
+def told_at(job: job_pb2.Job, *positions: int) -> job_pb2.Job:
+    """The job, with the updates that these events brought."""
+    for update, position in zip(job.updates, positions, strict=True):
+        update.position = position
+    return job
+
+
+def test_a_snapshot_that_is_begun_anew_tells_only_what_is_new() -> None:
+    timeline = Timeline(["a"])
+    told = lines(timeline, snapshot(told_at(running_job("a"), 3, 5)))
+    assert len(told) == 2
+    later = running_job("a")
+    later.updates.add(timestamp=later.updates[1].timestamp, state=job_pb2.JOB_STATE_RUNNING, status="half way")
+    later.version += 1
+    told = lines(timeline, snapshot(told_at(later, 3, 5, 9)))
+    assert told == ["2021-10-04 06:43:01.235Z  a  RUNNING     half way"]
+    assert [update.position for update in timeline.jobs["a"].updates] == [3, 5, 9]
+    # Nor what an event has told meanwhile.
+    assert len(lines(timeline, changed("a", 12, job_pb2.JOB_STATE_RUNNING, "nearly"))) == 1
+    later.updates.add(timestamp=later.updates[1].timestamp, state=job_pb2.JOB_STATE_RUNNING, status="nearly")
+    assert lines(timeline, snapshot(told_at(later, 3, 5, 9, 12))) == []
+
+
+def test_a_job_without_history_is_told_once() -> None:
+    timeline = Timeline(["a"])
+    bare = running_job("a")
+    del bare.updates[:]
+    assert len(lines(timeline, snapshot(bare), snapshot(bare))) == 1
+
+
 def test_heartbeats_bring_stage_and_counters_and_a_new_attempt_starts_from_nothing() -> None:
     timeline = Timeline()
     beat = event_pb2.JobHeartbeat(

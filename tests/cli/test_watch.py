@@ -62,6 +62,29 @@ async def test_a_lost_connection_repeats_no_line(server: ScriptedServer, tenure:
     assert [request.resume_token for request in server.asked["WatchJobs"]] == ["", "t1", "t4"]
 
 
+async def test_a_connection_that_is_lost_within_the_snapshot_repeats_no_line(
+    server: ScriptedServer, tenure: Tenure
+) -> None:
+    first, later = running_job("a"), running_job("a")
+    later.version += 1
+    later.updates.add(timestamp=later.updates[1].timestamp, state=job_pb2.JOB_STATE_RUNNING, status="half way")
+    for job in (first, later):
+        for position, update in enumerate(job.updates, start=1):
+            update.position = position
+    server.streams(
+        "WatchJobs",
+        [snapshot(first), Refusal(grpc.StatusCode.UNAVAILABLE)],
+        [snapshot(later), mark(), ended("a", 5), Silence()],
+    )
+    result = await tenure("jobs", "watch", "a")
+    assert [line.rsplit("  ", 1)[1] for line in result.out.splitlines()] == [
+        "Your job is now waiting in the queue!",
+        "Your job is now running!",
+        "half way",
+        "Your job has completed successfully!",
+    ]
+
+
 async def test_json_is_a_line_each_change(server: ScriptedServer, tenure: Tenure) -> None:
     server.streams("WatchJobs", [snapshot(running_job("a")), mark(), ended("a", 5), Silence()])
     first, last = (await tenure("jobs", "watch", "a", "-o", "json")).json_lines

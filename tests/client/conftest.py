@@ -1,12 +1,14 @@
-"""A scripted server for the whole session, forgotten between tests."""
+"""A scripted server for the whole session, forgotten between tests, and an asyncio client of it."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.client.scripted import ScriptedServer, serving
+from tenure.client import Client
+from tests.client.scripted import CountingIds, FakeClock, ScriptedServer, serving
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,14 @@ def server(running: ScriptedServer) -> Iterator[ScriptedServer]:
     running.forget()
     yield running
     running.forget()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def client(server: ScriptedServer, clock: FakeClock) -> AsyncIterator[Client]:
+    async with Client(server.address, token="secret", clock=clock, ids=CountingIds(), jitter=random.Random(1)) as made:
+        yield made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -65,6 +65,14 @@ class Silence(Exception):
     """A step of a stream: say nothing until the caller goes."""
 
 
+class Meanwhile(Exception):
+    """A step of a stream: it is open, without a word, while something happens."""
+
+    def __init__(self, happens: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self.happens = happens
+
+
 class ScriptedServer:
     """Answers of each RPC, in order; the last one of a unary RPC is given again and again."""
 
@@ -100,6 +108,10 @@ class ScriptedServer:
     async def stream(self, rpc: str, request: Message, context: Any) -> AsyncIterator[Any]:
         self._note(rpc, request, context)
         for step in self._streams[rpc].popleft():
+            if isinstance(step, Meanwhile):
+                await context.send_initial_metadata(())
+                await step.happens()
+                continue
             if isinstance(step, Exception):
                 await _refuse(step, context)
             yield step
@@ -208,16 +220,18 @@ async def serving(script: ScriptedServer) -> AsyncIterator[ScriptedServer]:
 
 
 class FakeClock:
-    """Time that passes only when somebody sleeps."""
+    """Time that passes only when somebody sleeps; `looks` counts how often somebody looked at it."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
+        self.looks = 0
         self._now_ns = 1_000_000_000
 
     def wall_us(self) -> int:
         return self._now_ns // 1000
 
     def monotonic_ns(self) -> int:
+        self.looks += 1
         return self._now_ns
 
     async def sleep(self, seconds: float) -> None:

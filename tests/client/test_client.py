@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -13,7 +12,7 @@ import pytest
 from tenure.client import Client, RetryPolicy, TenureError, calls
 from tenure.events.v1 import event_pb2
 from tenure.v1 import event_service_pb2, job_pb2, job_service_pb2, queue_service_pb2, worker_service_pb2
-from tests.client.scripted import CountingIds, FakeClock, Refusal, ScriptedServer, Silence
+from tests.client.scripted import FakeClock, Refusal, ScriptedServer, Silence
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
@@ -37,17 +36,6 @@ def events(*positions: int) -> event_service_pb2.ReadEventsResponse:
         position=max(positions, default=0),
         resume_token=f"t{max(positions, default=0)}",
     )
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def client(server: ScriptedServer, clock: FakeClock) -> AsyncIterator[Client]:
-    async with Client(server.address, token="secret", clock=clock, ids=CountingIds(), jitter=random.Random(1)) as made:
-        yield made
 
 
 async def test_who_calls_is_said_with_each_call(server: ScriptedServer, client: Client) -> None:
@@ -331,16 +319,6 @@ async def test_a_quiet_follower_connects_again_without_giving_up(
         assert (await anext(found)).position == 1
     assert len(server.asked["ReadEvents"]) == 9
     assert clock.slept == []
-
-
-async def test_output_goes_on_at_the_next_byte_of_the_same_attempt(server: ScriptedServer, client: Client) -> None:
-    def piece(offset: int, data: bytes, *, end: bool = False) -> job_service_pb2.FollowLogsResponse:
-        return job_service_pb2.FollowLogsResponse(offset=offset, data=data, attempt=2, end=end)
-
-    server.streams("FollowLogs", [piece(10, b"abc"), Refusal(UNAVAILABLE)], [piece(13, b"d", end=True), Silence()])
-    assert [each.data async for each in client.follow_logs("a", from_offset=10)] == [b"abc", b"d"]
-    second = server.asked["FollowLogs"][1]
-    assert (second.attempt, second.from_offset) == (2, 13)
 
 
 async def test_what_is_not_built_is_refused(server: ScriptedServer, client: Client) -> None:

@@ -26,6 +26,7 @@ from tenure.v1 import (
 )
 from tests.client.scripted import CountingIds, FakeClock, Refusal, ScriptedServer
 from tests.client.test_client import change, events, mark, snapshot
+from tests.client.test_output import piece
 
 T = TypeVar("T")
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -280,6 +281,30 @@ def test_output(played: Played) -> None:
     played.stream(
         JOBS.methods_by_name["FollowLogs"], job_service_pb2.FollowLogsResponse(data=b"x", attempt=1, end=True)
     )
+    assert caller.result() == [b"x"]
+
+
+def test_an_empty_piece_is_not_shown(played: Played) -> None:
+    caller = Caller(lambda: [piece.data for piece in played.client.follow_logs("a")])
+    played.stream(JOBS.methods_by_name["FollowLogs"], piece(0, attempt=0), piece(0), piece(0, b"x"), piece(1, end=True))
+    assert caller.result() == [b"x", b""]
+
+
+def test_a_quiet_follower_outlives_a_server_that_is_away_for_a_while(played: Played) -> None:
+    looks = played.clock.looks
+    caller = Caller(lambda: [piece.data for piece in played.client.follow_logs("a")])
+    method, gone = JOBS.methods_by_name["FollowLogs"], Refusal(UNAVAILABLE)
+
+    def nothing_is_printed_for_two_hours() -> bool:
+        if played.clock.looks == looks:
+            return False
+        played.clock.sleep_now(7200)
+        return True
+
+    played.stream(method, end=gone, once=nothing_is_printed_for_two_hours)
+    for _ in range(20):
+        played.stream(method, end=gone)
+    played.stream(method, piece(0, b"x", end=True))
     assert caller.result() == [b"x"]
 
 

@@ -68,7 +68,7 @@ async def test_the_last_of_each_attempt_is_kept(scene: Scene) -> None:
     assert await read(attempt=1, from_offset=9999) == ("", 9999, 1, "")
     assert await read(attempt=1, snapshot=True) == ("it failed\n", 500, 1, "it failed\n")
     # There is no third attempt, and never will be.
-    assert await read(attempt=3) == ("", 0, 3, "")
+    assert await read(attempt=3) == ("", 0, 0, "")
     assert asked(scene.worker) == []
 
 

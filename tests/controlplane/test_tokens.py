@@ -16,6 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from tenure.controlplane import health, permissions, reflection
 from tenure.controlplane.call import Call
 from tenure.controlplane.permissions import Role
+from tenure.controlplane.pipeline import Limits
 from tenure.controlplane.tokens import SECRET_PREFIX, Tokens, secret_of
 from tenure.domain.errors import Refused
 from tenure.runtime.ids import Uuid7Ids
@@ -75,8 +76,8 @@ async def test_all_bad_tokens_get_the_same_words(server: Hosted) -> None:
     assert len(answers) == 1
 
 
-async def test_a_call_that_never_sends_is_refused_at_once_without_a_token(server: Hosted) -> None:
-    async with asyncio.timeout(2):  # the limit for the first message is 5 s here
+async def test_a_call_that_never_sends_is_refused_at_once_without_a_token() -> None:
+    async with hosted(limits=Limits(first_message_s=60)) as server, asyncio.timeout(20):
         assert (await end_of(server.stream(RETRIEVE))).reason == "CREDENTIALS_MISSING"
 
 

@@ -23,7 +23,8 @@ from tests.acceptance.processes import ServerProcess
 from tests.acceptance.stories import WAITING
 from tests.proof.record import ROOT
 
-pytestmark = pytest.mark.processes
+# npm, the server and the client may each take as long as they are waited for.
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
 CACHE = ROOT / "build" / "node"

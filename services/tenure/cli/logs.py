@@ -18,6 +18,7 @@ from tenure.cli.session import Output, Session
 from tenure.cli.text import clean
 from tenure.v1 import job_pb2, job_service_pb2
 
+NOTHING_YET = "there is no output yet"
 NO_ATTEMPT = "no attempt has begun, so there is no output"
 
 
@@ -48,7 +49,7 @@ def logs(
             with closing(pieces):
                 shown = printer.show(pieces)
             if not follow and not from_offset:
-                printer.tell_of_nothing(shown)
+                printer.tell_of_nothing(shown, attempt)
             if not follow or only or not shown or _over(session, job_id):
                 return
             wanted, from_offset = shown + 1, 0
@@ -68,6 +69,7 @@ class _Printer:
         self._next = from_offset
         self._attempt = 0
         self._silent = True
+        self._heard = False
         self._begin = codecs.getincrementaldecoder("utf-8")
         self._decoder = self._begin("replace")
 
@@ -75,7 +77,9 @@ class _Printer:
         """Print the pieces of one attempt; its number, 0: there was none."""
         number = 0
         for piece in pieces:
-            number = piece.attempt
+            number, self._heard = piece.attempt, True
+            if self._attempt and not number:
+                break  # The job has ended, which is not news of an attempt after the one that was shown.
             if self._attempt not in (0, number):
                 self._next = 0
             self._attempt = number
@@ -87,11 +91,22 @@ class _Printer:
             self._session.flush()
         return number
 
-    def tell_of_nothing(self, number: int) -> None:
-        """Say to a person, where nothing at all was printed of that attempt (0: of none), that this is all there is."""
-        if self._silent and self._session.output is Output.TABLE:
-            said = f"attempt {number} has printed nothing that is kept" if number else NO_ATTEMPT
-            sys.stderr.write(f"tenure: {said}\n")
+    def tell_of_nothing(self, number: int, wanted: int | None) -> None:
+        """Say to a person, where nothing at all was printed, that this is all there is.
+
+        Args:
+            number: of the attempt that was shown; 0: none was.
+            wanted: of the attempt that was asked for; None: of the latest.
+        """
+        if not self._silent or self._session.output is not Output.TABLE:
+            return
+        if number:
+            said = f"attempt {number} has printed nothing that is kept"
+        elif not self._heard:
+            said = NOTHING_YET
+        else:
+            said = f"there was no attempt {wanted}, so there is no output" if wanted else NO_ATTEMPT
+        sys.stderr.write(f"tenure: {said}\n")
 
     def _print(self, piece: job_service_pb2.FollowLogsResponse) -> None:
         if piece.data and piece.offset > self._next:

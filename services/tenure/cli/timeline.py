@@ -28,6 +28,7 @@ class Tracked:
         title: what a person calls it.
         status: the latest.
         updates: the latest of its history.
+        told: position in the log up to which its history was told.
         stage: of the attempt that runs, as far as a heartbeat has said.
         transfer: what that attempt has copied, as far as a heartbeat has said.
     """
@@ -36,6 +37,7 @@ class Tracked:
     title: str = ""
     status: job_pb2.JobStatus
     updates: tuple[job_pb2.JobUpdate, ...] = ()
+    told: int = -1
     stage: event_pb2.Stage.ValueType = event_pb2.STAGE_UNSPECIFIED
     transfer: event_pb2.Transfer
 
@@ -85,19 +87,24 @@ class Timeline:
         )
 
     def _snapshot(self, job: job_pb2.Job) -> Iterator[str]:
+        """A job as it is. One that is shown again has changed, and what of its history was told stays told."""
+        known = self._jobs.get(job.id)
+        told = known.told if known is not None else -1
         attempt = job.attempts[-1] if job.attempts else job_pb2.Attempt()
         self._jobs[job.id] = Tracked(
             job_id=job.id,
             title=clean(title_of(job), 60),
             status=job.status,
             updates=tuple(job.updates[-KEPT_UPDATES:]),
+            told=max((told, *(update.position for update in job.updates))),
             transfer=event_pb2.Transfer(
                 bytes_downloaded=attempt.bytes_downloaded, bytes_uploaded=attempt.bytes_uploaded
             ),
         )
         for update in job.updates:
-            yield _line(job.id, update.timestamp, word(job_pb2.JobState, update.state), clean(update.status))
-        if not job.updates:
+            if update.position > told:
+                yield _line(job.id, update.timestamp, word(job_pb2.JobState, update.state), clean(update.status))
+        if not job.updates and (known is None or state_of(known.status) != state_of(job.status)):
             yield _line(job.id, job.created_at, state_of(job.status), clean(job.status.reason or title_of(job)))
 
     def _event(self, change: job_service_pb2.JobEvent) -> Iterator[str]:
@@ -128,7 +135,12 @@ class Timeline:
         else:
             yield _line(change.job_id, event.time, state, describe(event))
         self._jobs[change.job_id] = replace(
-            known, status=change.status, updates=updates, stage=stage, transfer=transfer
+            known,
+            status=change.status,
+            updates=updates,
+            told=max(known.told, event.position),
+            stage=stage,
+            transfer=transfer,
         )
 
 

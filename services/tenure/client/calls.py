@@ -81,6 +81,10 @@ class Calls:
         while True:
             call = rpc(cursor.request(), metadata=self._metadata)
             try:
+                # Where silence means that the server is gone, an open stream says nothing.
+                if not cursor.has_marks:
+                    await _opened(call)
+                    backoff.opened()
                 while (response := await _read(call)) is not None:
                     backoff.heard()
                     for item in cursor.take(response):
@@ -103,6 +107,16 @@ class Calls:
             if on_drop is not None:
                 on_drop(dropped, wait_s)
             await self._clock.sleep(wait_s)
+
+
+async def _opened(call: grpc.aio.UnaryStreamCall[RequestT, ResponseT]) -> None:
+    """Wait until the stream is open, or has ended before that.
+
+    Raises:
+        TimeoutError: neither came for `SILENCE_S`.
+    """
+    async with asyncio.timeout(SILENCE_S):
+        await call.initial_metadata()
 
 
 async def _read(call: grpc.aio.UnaryStreamCall[RequestT, ResponseT]) -> ResponseT | None:

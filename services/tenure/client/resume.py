@@ -163,8 +163,14 @@ class EventsCursor:
 
 
 class LogsCursor:
-    """The place in the output of one attempt."""
+    """The place in the output of one attempt.
 
+    A server that has nothing to tell sends an empty piece now and then, which says where the stream is. The reader does
+    not get it: without it, a connection that breaks off before the first byte could go on in a later attempt, at an
+    offset that was meant for this one.
+    """
+
+    # A snapshot has none, and neither has a server from before there were empty pieces.
     has_marks = False
 
     def __init__(
@@ -180,11 +186,13 @@ class LogsCursor:
         return self._request
 
     def take(self, response: job_service_pb2.FollowLogsResponse) -> Iterator[job_service_pb2.FollowLogsResponse]:
-        """The response itself."""
-        self._request.attempt = response.attempt
+        """The response itself, unless it only says that the server is still there."""
+        if response.attempt:
+            self._request.attempt = response.attempt
         self._request.from_offset = response.offset + len(response.data)
         self._end = response.end
-        yield response
+        if response.data or response.end or self._request.snapshot:
+            yield response
 
     def complete(self) -> bool:
         """When the server said that nothing more comes."""

@@ -18,6 +18,9 @@ import grpc
 from tenure.client.errors import TenureError
 from tenure.runtime.clock import Clock
 
+# A stream that was open for so long had a server that served it, also where there was nothing to say.
+STAYED_OPEN_NS = 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
@@ -28,7 +31,7 @@ class RetryPolicy:
         initial_s: wait after the first failure, in seconds; doubled after each, with jitter.
         maximum_s: longest wait between tries of a unary call.
         stream_maximum_s: longest wait between connections of a stream that was connected once.
-        stream_patience_s: how long such a stream may be down before its reader is told.
+        stream_patience_s: how long such a stream may be down, counted from its drop, before its reader is told.
     """
 
     attempts: int = 6
@@ -66,12 +69,22 @@ class StreamBackoff:
         self._jitter = jitter
         self._clock = clock
         self._failures = 0
-        self._heard_ns: int | None = None
+        self._connected = False
+        self._opened_ns: int | None = None
+        self._dropped_ns: int | None = None
 
     def heard(self) -> None:
         """A message came: the next drop is the first one again."""
         self._failures = 0
-        self._heard_ns = self._clock.monotonic_ns()
+        self._connected = True
+        self._dropped_ns = None
+
+    def opened(self) -> None:
+        """A stream that may have nothing to say was opened: if it stays open, that is as good as a message.
+
+        One that could not be opened drops at once, so it does no harm to say so of it, too.
+        """
+        self._opened_ns = self._clock.monotonic_ns()
 
     def wait_s(self, error: TenureError) -> float:
         """Seconds to wait before connecting again.
@@ -79,15 +92,21 @@ class StreamBackoff:
         Raises:
             TenureError: the given one, when the stream is not to be connected again.
         """
-        self._failures += 1
         if not _dropped(error):
             raise error
+        now_ns = self._clock.monotonic_ns()
+        if self._opened_ns is not None and now_ns - self._opened_ns >= STAYED_OPEN_NS:
+            self.heard()
+        self._opened_ns = None
+        self._failures += 1
+        if self._dropped_ns is None:
+            self._dropped_ns = now_ns
         policy = self._policy
-        if self._heard_ns is None:
+        if not self._connected:
             if self._failures >= policy.attempts:
                 raise error
             return _jittered(policy.initial_s, policy.maximum_s, self._failures, self._jitter)
-        if self._clock.monotonic_ns() - self._heard_ns > policy.stream_patience_s * 1e9:
+        if now_ns - self._dropped_ns > policy.stream_patience_s * 1e9:
             raise error
         return _jittered(policy.initial_s, policy.stream_maximum_s, self._failures, self._jitter)
 

@@ -85,6 +85,10 @@ class SyncCalls:
             heard = False
             call = rpc(cursor.request(), timeout=STREAM_LIFE_S, metadata=self._metadata)
             try:
+                # Where silence means that the server is gone, an open stream says nothing.
+                if not cursor.has_marks:
+                    call.initial_metadata()  # waits until the stream is open, or has ended before that
+                    backoff.opened()
                 for response in _responses(call):
                     heard = True
                     backoff.heard()

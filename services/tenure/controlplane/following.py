@@ -1,18 +1,20 @@
 """One call of FollowLogs: what to send next, looked at anew whenever something has changed.
 
 While the attempt lives, its output comes from the worker; once it is over, what is still on its way is waited for, and
-the rest is what was kept of it.
+the rest is what was kept of it. While there is nothing to tell, an empty piece now and then says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 
 from tenure.controlplane.feeds import Feed, Follower
 from tenure.controlplane.shipments import Shipments
 from tenure.controlplane.tails import Tails
 from tenure.controlplane.topics import Topic, Topics
 from tenure.domain.errors import Reason, Refused
+from tenure.runtime.clock import Clock
 from tenure.v1.job_service_pb2 import FollowLogsRequest, FollowLogsResponse
 
 # How long the last of an output may be on its way after the attempt has ended, or since something of it came; and how
@@ -21,16 +23,26 @@ PATIENCE_S = 5.0
 # While somebody waits for one of these, it is looked at as often as this; else as often as that.
 SOON_S = 0.5
 LATER_S = 10.0
+# Who has heard nothing for so long is told where it is, so that silence means that the server is gone.
+QUIET_S = 10.0
 
 
 class Following:
     """One call, over a topic that stays open as long."""
 
     def __init__(
-        self, request: FollowLogsRequest, topic: Topic, *, topics: Topics, shipments: Shipments, tails: Tails
+        self,
+        request: FollowLogsRequest,
+        topic: Topic,
+        *,
+        clock: Clock,
+        topics: Topics,
+        shipments: Shipments,
+        tails: Tails,
     ) -> None:
         self._request = request
         self._topic = topic
+        self._clock = clock
         self._topics = topics
         self._shipments = shipments
         self._tails = tails
@@ -39,6 +51,7 @@ class Following:
         self._joined: tuple[Feed, Follower] | None = None
         self._until: int | None = None
         self._began_s = _now_s()
+        self._spoke_ns = clock.monotonic_ns()
         self._soon = False
         self._done = False
 
@@ -53,7 +66,10 @@ class Following:
             rung = self._topic.bell.listen()
             self._soon = False
             response = await self._look()
+            if response is None and not self._done and self._quiet_for_s() <= 0:
+                response = self._nothing_new()
             if response is not None:
+                self._spoke_ns = self._clock.monotonic_ns()
                 return response
             if not self._done:
                 await self._wait(rung)
@@ -67,10 +83,23 @@ class Following:
 
     async def _wait(self, rung: asyncio.Event) -> None:
         try:
-            async with asyncio.timeout(SOON_S if self._soon else LATER_S):
+            async with asyncio.timeout(SOON_S if self._soon else min(LATER_S, self._quiet_for_s())):
                 await rung.wait()
         except TimeoutError:
             await self._topics.refresh(self._topic)
+
+    def _quiet_for_s(self) -> float:
+        """Seconds in which nothing need be said."""
+        if self._request.snapshot:
+            return math.inf
+        return QUIET_S - (self._clock.monotonic_ns() - self._spoke_ns) / 1e9
+
+    def _nothing_new(self) -> FollowLogsResponse:
+        """An empty piece. No attempt that may still be declined is said: who goes on from here would stay with it."""
+        number = self._attempt if self._attempt <= self._topic.attempts else 0
+        lease_id = self._topic.live(number)
+        taken = lease_id is None or self._shipments.taken(lease_id)
+        return FollowLogsResponse(offset=self._position, attempt=number if taken else 0)
 
     async def _look(self) -> FollowLogsResponse | None:
         if not self._attempt:
@@ -94,6 +123,7 @@ class Following:
     def _not_begun(self) -> FollowLogsResponse | None:
         """The attempt was not given out yet, or never will be."""
         if self._topic.final:
+            self._attempt = 0
             return self._end()
         self._done = self._request.snapshot
         return None

@@ -32,6 +32,7 @@ class Logs:
         self, *, store: Store, clock: Clock, leases: Leases, queues: Callable[[], Mapping[str, Queue]]
     ) -> None:
         self._queues = queues
+        self._clock = clock
         self._topics = Topics(store, clock)
         self._shipments = Shipments(leases)
         self._tails = Tails(store)
@@ -53,7 +54,7 @@ class Logs:
     async def follow(
         self, request: job_service_pb2.FollowLogsRequest, may_see: Callable[[Job], bool]
     ) -> AsyncIterator[job_service_pb2.FollowLogsResponse]:
-        """The output of an attempt, to its end.
+        """The output of an attempt, to its end; while there is nothing to tell, an empty piece now and then.
 
         Raises:
             Refused: JOB_NOT_FOUND, FEATURE_UNSUPPORTED, WORKER_UNREACHABLE.
@@ -65,7 +66,14 @@ class Logs:
                 raise not_found()
             if not self._offered(topic.job):
                 raise Refused(Reason.FEATURE_UNSUPPORTED, f"the queue {topic.job.origin.queue} has no logs of its jobs")
-            following = Following(request, topic, topics=self._topics, shipments=self._shipments, tails=self._tails)
+            following = Following(
+                request,
+                topic,
+                clock=self._clock,
+                topics=self._topics,
+                shipments=self._shipments,
+                tails=self._tails,
+            )
             try:
                 while (response := await following.next()) is not None:
                     yield response

@@ -43,6 +43,11 @@ class Shipments:
         if not feed.followers and self._feeds.get(feed.lease_id) is feed:
             del self._feeds[feed.lease_id]
 
+    def taken(self, lease_id: str) -> bool:
+        """Whether a worker has taken the attempt, so that it cannot be declined any more."""
+        live = self._leases.get(lease_id)
+        return live is not None and live.accepted
+
     def nudge(self, feed: Feed) -> None:
         """Ask the worker again if it was asked in vain for a while."""
         waiting = feed.shipment is None and not feed.ended

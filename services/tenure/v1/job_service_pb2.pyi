@@ -859,7 +859,10 @@ Global___FollowLogsRequest: _TypeAlias = FollowLogsRequest  # noqa: Y015
 
 @_typing.final
 class FollowLogsResponse(_message.Message):
-    """A piece of a command's output."""
+    """A piece of a command's output. One without data says that the server is still
+    there and where the stream is; it comes when nothing else has for 10 s, and
+    not with `snapshot`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -868,11 +871,16 @@ class FollowLogsResponse(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """Offset of its first byte in the attempt's output."""
+    """Offset of its first byte in the attempt's output; of the next one, where it
+    has none.
+    """
     data: _builtins.bytes
     """The bytes, standard output and standard error as they came."""
     attempt: _builtins.int
-    """Attempt it belongs to; 0: the job ended without any."""
+    """Attempt it belongs to. A call that goes on from here names it and the offset
+    of the next byte. 0, without data: no worker has taken the attempt yet, or,
+    with `end`, the job ended before one did.
+    """
     end: _builtins.bool
     """Nothing more will come of this attempt."""
     def __init__(

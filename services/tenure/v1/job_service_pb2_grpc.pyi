@@ -65,7 +65,8 @@ class JobServiceStub:
     message with `end`. While the attempt lives it comes from its worker, which
     keeps the last 256 KiB; afterwards the last 64 KiB are kept. What is not
     there any more is left out, which the offsets show. An attempt that has not
-    been given out is waited for, and so is a worker that is not connected.
+    been given out is waited for, and so is a worker that is not connected; while
+    there is nothing to tell, a piece without data comes every 10 s.
     Errors: NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours,
     FAILED_PRECONDITION FEATURE_UNSUPPORTED when the job's queue has no logs,
     FAILED_PRECONDITION WORKER_UNREACHABLE with `snapshot` when its worker is
@@ -113,7 +114,8 @@ class JobServiceAsyncStub(JobServiceStub):
     message with `end`. While the attempt lives it comes from its worker, which
     keeps the last 256 KiB; afterwards the last 64 KiB are kept. What is not
     there any more is left out, which the offsets show. An attempt that has not
-    been given out is waited for, and so is a worker that is not connected.
+    been given out is waited for, and so is a worker that is not connected; while
+    there is nothing to tell, a piece without data comes every 10 s.
     Errors: NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours,
     FAILED_PRECONDITION FEATURE_UNSUPPORTED when the job's queue has no logs,
     FAILED_PRECONDITION WORKER_UNREACHABLE with `snapshot` when its worker is
@@ -200,7 +202,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         message with `end`. While the attempt lives it comes from its worker, which
         keeps the last 256 KiB; afterwards the last 64 KiB are kept. What is not
         there any more is left out, which the offsets show. An attempt that has not
-        been given out is waited for, and so is a worker that is not connected.
+        been given out is waited for, and so is a worker that is not connected; while
+        there is nothing to tell, a piece without data comes every 10 s.
         Errors: NOT_FOUND JOB_NOT_FOUND when it does not exist or is not yours,
         FAILED_PRECONDITION FEATURE_UNSUPPORTED when the job's queue has no logs,
         FAILED_PRECONDITION WORKER_UNREACHABLE with `snapshot` when its worker is
