@@ -137,3 +137,34 @@ async def test_a_cancellation_of_before_is_not_its_own() -> None:
     await asyncio.sleep(0)
     task.cancel()
     assert await task == "the error"
+
+
+async def test_a_coroutine_that_is_thrown_away_leaves_no_other_trace() -> None:
+    """Whoever lets go of one that is not at its end closes it, and that may be anywhere: no task does."""
+    loop = asyncio.get_running_loop()
+    let_go: asyncio.Future[BaseException | None] = loop.create_future()
+
+    async def waiting() -> None:
+        async with TaskGroup():
+            await loop.create_future()
+
+    coroutine = waiting()
+    begun = loop.create_task(coroutine)
+    await asyncio.sleep(0)
+
+    def throw_away() -> None:
+        try:
+            coroutine.close()
+        except BaseException as error:
+            let_go.set_result(error)
+        else:
+            let_go.set_result(None)
+
+    loop.call_soon(throw_away)
+    error = await let_go
+    begun.cancel()
+    await asyncio.wait((begun,))
+    if not begun.cancelled():
+        begun.exception()  # it finds its coroutine closed
+    assert isinstance(error, BaseExceptionGroup)
+    assert [type(each) for each in error.exceptions] == [GeneratorExit]

@@ -39,6 +39,8 @@ class TaskGroup(asyncio.TaskGroup):
         try:
             await super().__aexit__(kind, error, trace)
         except BaseExceptionGroup as errors:
+            if kind is GeneratorExit:
+                raise  # it is thrown away unfinished, by no task or by anybody's
             own = _LEAVES_ITS_OWN and self._parent_cancel_requested and not taken_back
             if own:
                 _task().uncancel()
