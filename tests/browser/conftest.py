@@ -70,3 +70,12 @@ async def admin(house: House, browser: Any, cookies: Any) -> AsyncIterator[Visit
     await somebody.page.get_by_role("heading", name="Jobs", exact=True).wait_for()
     yield somebody
     await somebody.leave()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def page(house: House, browser: Any) -> AsyncIterator[Any]:
+    """A page that is not signed in, for calling modules in."""
+    somebody = Visitor(browser, house.url, house.token)
+    await somebody.arrive()
+    yield somebody.page
+    await somebody.leave()

@@ -1,26 +1,12 @@
-"""The page's modules that need no page: words, spans, the model of the timeline, and streams that break."""
+"""The page's modules that need no page: words, spans, and the model of the timeline."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
-
-from tests.browser.house import House
-from tests.browser.visitor import Visitor
 
 pytestmark = pytest.mark.processes
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def page(house: House, browser: Any) -> AsyncIterator[Any]:
-    """A page that is not signed in, for calling modules in."""
-    somebody = Visitor(browser, house.url, house.token)
-    await somebody.arrive()
-    yield somebody.page
-    await somebody.leave()
 
 
 async def call(page: Any, module: str, name: str, *arguments: object) -> Any:
@@ -177,49 +163,3 @@ async def test_an_ended_job_ends_where_its_last_update_is(page: Any) -> None:
     assert shown["final"]
     assert shown["end"] == 80
     assert shown["allocation"] is None
-
-
-async def test_a_lost_stream_goes_on_by_its_token(page: Any) -> None:
-    """Broken off, silent about why, then told that its token is too old: nothing is missed, nothing asked for twice."""
-    script = """async () => {
-      const { follow } = await import('/static/js/live.js');
-      const { Refused } = await import('/static/js/api.js');
-      const end = new AbortController();
-      const opened = [], heard = [], states = [];
-      async function* open(token) {
-        opened.push(token);
-        yield {};
-        if (opened.length === 1) {
-          yield { resumeToken: 'a', n: 1 };
-          yield { resumeToken: 'b', n: 2 };
-          throw new Refused({ code: 14, message: 'gone' });
-        }
-        if (opened.length === 2) throw new Refused({ code: 11, message: 'old', reason: 'RESUME_TOKEN_TOO_OLD' });
-        yield { resumeToken: 'd', n: 3 };
-        end.abort();
-      }
-      await follow({
-        open, token: 'start', signal: end.signal, restart: async () => 'fresh',
-        message: each => heard.push(each.n), state: each => states.at(-1) === each || states.push(each),
-      });
-      return { opened, heard, states };
-    }"""
-    told = await page.evaluate(script)
-    assert told["opened"] == ["start", "b", "fresh"]
-    assert told["heard"] == [1, 2, 3]
-    assert "waiting" in told["states"]
-
-
-async def test_a_refused_stream_is_not_asked_for_again(page: Any) -> None:
-    script = """async () => {
-      const { follow } = await import('/static/js/live.js');
-      const { Refused } = await import('/static/js/api.js');
-      let opened = 0;
-      const states = [];
-      await follow({
-        open: async function* () { opened += 1; throw new Refused({ code: 7, message: 'no' }); },
-        message: () => {}, state: each => states.push(each), signal: new AbortController().signal,
-      });
-      return [opened, states];
-    }"""
-    assert await page.evaluate(script) == [1, ["connecting", "failed"]]

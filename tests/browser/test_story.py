@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from tests.browser.gate import Gate
 from tests.browser.visitor import Visitor
 
 pytestmark = pytest.mark.processes
@@ -174,14 +176,16 @@ async def test_json_and_form_are_the_same(admin: Visitor) -> None:
     assert await area.is_visible()
 
 
-async def test_output_is_followed_from_attempt_to_attempt(admin: Visitor) -> None:
+async def test_output_is_followed_from_attempt_to_attempt(admin: Visitor, tmp_path: Path) -> None:
     page = admin.page
-    tries = 'echo "try $TENURE_ATTEMPT"; sleep 2; [ $TENURE_ATTEMPT = 2 ]; exit $?'
+    gate = Gate(tmp_path)
+    tries = f'echo "try $TENURE_ATTEMPT"; {gate.command}; [ $TENURE_ATTEMPT = 2 ]; exit $?'
     await admin.submit(f"sh -c '{tries}'", Name="talks", Queue="pair")
     await admin.sees_state("Running")
     await page.get_by_role("button", name="Show output").click()
     screen = page.get_by_label("Output", exact=True)
     await screen.filter(has_text="try 1").wait_for()
+    gate.open()
     await screen.filter(has_text="try 2").wait_for()
     await page.get_by_text("End of attempt 2.").wait_for()
     await admin.sees_state("Completed")
@@ -191,13 +195,15 @@ async def test_output_is_followed_from_attempt_to_attempt(admin: Visitor) -> Non
     assert await screen.inner_text() == "try 1\n"
 
 
-async def test_workers_queues_and_events(admin: Visitor) -> None:
+async def test_workers_queues_and_events(admin: Visitor, tmp_path: Path) -> None:
     page = admin.page
-    job = await admin.submit("sleep 20", Name="busy")
+    gate = Gate(tmp_path)
+    job = await admin.submit(f"sh -c '{gate.command}'", Name="busy")
     await admin.sees_state("Running")
     await page.get_by_role("link", name="Workers").click()
     row = page.locator("tbody tr", has_text="machine-a")
     await row.filter(has_text="Connected").locator(f'a[title="{job}"]').wait_for()
+    gate.open()
 
     await page.get_by_role("link", name="Queues").click()
     await page.locator("tbody tr", has_text="default").filter(has_text="Open").first.wait_for()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.browser.gate import Gate
 from tests.browser.house import House
 from tests.browser.visitor import Visitor
 
@@ -127,10 +130,11 @@ async def test_a_list_that_cannot_be_read_can_be_tried_again(admin: Visitor) -> 
     await page.locator("tbody tr", has_text="default").first.wait_for()
 
 
-async def test_the_watch_goes_on_where_it_broke_off(admin: Visitor) -> None:
+async def test_the_watch_goes_on_where_it_broke_off(admin: Visitor, tmp_path: Path) -> None:
     """Both streams are cut; what happened meanwhile arrives by the resume token, without a reload of the list."""
     page = admin.page
-    job = await admin.submit("sleep 2", Name="meanwhile")
+    gate = Gate(tmp_path)
+    job = await admin.submit(f"sh -c '{gate.command}'", Name="meanwhile")
     asked: list[str] = []
     cut = True
 
@@ -147,6 +151,7 @@ async def test_the_watch_goes_on_where_it_broke_off(admin: Visitor) -> None:
     await admin.go(f"jobs/{job}")
     await page.locator(".live[data-live=waiting]").wait_for()
     cut = False
+    gate.open()
     await admin.sees_state("Completed")
     assert len(asked) >= 2
     assert all("resumeToken=" in url for url in asked)

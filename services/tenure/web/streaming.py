@@ -1,7 +1,8 @@
 """Streams over HTTP: server-sent events for browsers, a line of JSON for each message for everybody else.
 
 Which of them is decided by `Accept: text/event-stream`. A stream that is refused before its first message is answered
-with the error's status code; one that ends later says why in its last line, as the code has been sent by then.
+with the error's status code; one that ends later says why in its last line, as the code has been sent by then. Browsers
+never come back after an error's code: where that would be worth while, they are told in an event at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from google.protobuf.message import Message
+from google.rpc import code_pb2
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -30,6 +32,8 @@ FIRST_SECONDS = 0.5
 QUIET_SECONDS = 15.0
 # A browser that has lost the connection comes back after this.
 RETRY_MS = 1000
+# What passes: a server that is stopping or has its hands full.
+PASSING = frozenset({code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED})
 
 Messages = AsyncGenerator[Message, None]
 
@@ -48,19 +52,24 @@ async def stream_response(request: Request, messages: Messages, token_of: Callab
         token_of: where a reader would go on after a message; "" for none.
 
     Raises:
-        CallFailed: the stream was refused.
+        CallFailed: the stream was refused, and whoever asked is to see the code.
     """
+    events = wants_events(request)
     waiting = asyncio.ensure_future(anext(messages, None))
     try:
         await asyncio.wait((waiting,), timeout=FIRST_SECONDS)
-        if waiting.done():
+        if waiting.done() and not (events and _will_pass(waiting)):
             waiting.result()
     except BaseException:
         waiting.cancel()
         await messages.aclose()
         raise
-    events = wants_events(request)
     return _Streaming(_events(messages, waiting, token_of) if events else _lines(messages, waiting), events=events)
+
+
+def _will_pass(waiting: asyncio.Future[Message | None]) -> bool:
+    failed = waiting.exception()
+    return isinstance(failed, CallFailed) and failed.status.code in PASSING
 
 
 async def _events(

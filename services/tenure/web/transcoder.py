@@ -30,6 +30,9 @@ from tenure.web.streaming import stream_response
 PREFIX = "/v1"
 IDEMPOTENCY_KEY = "idempotency-key"
 LAST_EVENT_ID = "last-event-id"
+# Where a stream begins. A browser that comes back asks for the same address as at first, so that what this says is out
+# of date by then, and sends beside it the id of the last event that it has had.
+STARTS = ("resume_token", "after_position")
 
 _VERBS = ("get", "put", "post", "delete", "patch")
 
@@ -162,13 +165,23 @@ async def _message_of(request: Request, binding: Binding, fields: dict[str, str]
             if known in value:
                 raise invalid([Problem(known, "is part of the address and cannot be given again")])
         value[name] = text
-    for header, name in ((IDEMPOTENCY_KEY, "request_id"), (LAST_EVENT_ID, "resume_token")):
-        given = request.headers.get(header)
-        field = descriptor.fields_by_name.get(name)
-        if given and field is not None and not (value.get(name) or value.get(field.json_name)):
-            value.pop(field.json_name, None)
-            value[name] = given
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key and "request_id" in descriptor.fields_by_name and not (value.get("request_id") or value.get("requestId")):
+        _forget(descriptor, value, "request_id")
+        value["request_id"] = key
+    reached = request.headers.get(LAST_EVENT_ID)
+    if reached and binding.streams and "resume_token" in descriptor.fields_by_name:
+        _forget(descriptor, value, *STARTS)
+        value["resume_token"] = reached
     return await from_json(binding.request_class, value, size)
+
+
+def _forget(descriptor: Descriptor, value: dict[str, Any], *names: str) -> None:
+    """Take fields out, by whichever of their two names they are there."""
+    for name in names:
+        if (field := descriptor.fields_by_name.get(name)) is not None:
+            value.pop(field.name, None)
+            value.pop(field.json_name, None)
 
 
 def _value_of(descriptor: Descriptor, parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ export function jobView({ path, session, signal, signedOut }) {
       },
       restart: async () => {
         const answer = await retrieveJob(id, FLAGS);
-        take(answer.job);
+        if (!whole.aborted) take(answer.job);
         return answer.resumeToken;
       },
       token,
@@ -87,7 +87,10 @@ export function jobView({ path, session, signal, signedOut }) {
     soon = 0;
     try {
       const answer = await retrieveJob(id, FLAGS);
-      if (!signal.aborted) take(answer.job);
+      if (signal.aborted) return;
+      // A heartbeat, or an answer to a later question, may have been here first: what that left out is asked for.
+      if (Number(answer.job.version) >= Number(job.version)) take(answer.job);
+      else if (!isFinal(job.status)) soon ||= setTimeout(again, SOON_MS);
     } catch (error) {
       if (isSignedOut(error)) signedOut();
       else if (!signal.aborted) soon ||= setTimeout(again, 2000);

@@ -2,6 +2,7 @@
 //
 // The watch begins at the end of the log as it was before the page was asked for. An event of a job on the page changes
 // its row; a new job, or one that no longer fits the filter, has the page asked for again, soon but not at every event.
+// What the watch tells while a page is on its way may be newer than that page, and is told to its rows once more.
 
 import { browseJobs, watchJobs } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -38,6 +39,7 @@ export function jobsView({ query, signal, signedOut }) {
   let running = null;
   let soon = 0;
   let last = -Infinity; // when the page was last asked for again
+  const asked = new Set(); // for each page on its way: job → its last event since it was asked for
 
   function find(text) {
     rows.find(text);
@@ -61,9 +63,24 @@ export function jobsView({ query, signal, signedOut }) {
   }
 
   async function page(own) {
-    const answer = await browseJobs({ ...bar.request(current), pageSize: PAGE_SIZE, pageToken: trail.at(-1) });
-    if (own.aborted) return;
+    const since = new Map();
+    asked.add(since);
+    try {
+      const answer = await browseJobs({ ...bar.request(current), pageSize: PAGE_SIZE, pageToken: trail.at(-1) });
+      // One that was asked for later was here first.
+      if (!own.aborted && asked.has(since)) take_page(answer, since);
+    } finally {
+      asked.delete(since);
+    }
+  }
+
+  function take_page(answer, since) {
+    for (const each of asked) {
+      asked.delete(each);
+      if (each === since) break;
+    }
     rows.show(answer.jobs ?? [], current.get("sort") ?? "");
+    for (const each of since.values()) rows.change(each);
     showList(answer.nextPageToken);
   }
 
@@ -110,7 +127,10 @@ export function jobsView({ query, signal, signedOut }) {
   }
 
   function take(message) {
-    if (message.event) rows.change(message.event);
+    if (message.event) {
+      rows.change(message.event);
+      for (const since of asked) since.set(message.event.jobId, message.event);
+    }
     if (message.snapshot || message.left || (message.event && !trail.length && moves(message.event))) again();
   }
 
