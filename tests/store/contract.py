@@ -12,6 +12,7 @@ import pytest
 
 from tenure.domain import commands as c
 from tenure.domain import events as e
+from tenure.store import sqlite, sqlite_bookkeeping
 from tenure.store.store import (
     CommitOutcomeUnknown,
     Committed,
@@ -260,6 +261,18 @@ class LogContract:
         assert await store.find_request("user:user", "CreateJobs", "r2") is None
         assert await store.find_request("user:user", "CreateJobs", "r3") is not None
         assert await put(store, creation("again"), request=request("r0"))
+
+    async def test_old_requests_are_forgotten_behind_those_of_a_clock_that_ran_ahead(self, store: Store) -> None:
+        for number in range(3):
+            await store.commit(Unit(appends=(), request=request(f"ahead{number}", at_us=T0 + 3600 * SECOND)))
+        for number in range(5):
+            await store.commit(Unit(appends=(), request=request(f"r{number}", at_us=T0 + number * SECOND)))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sqlite_bookkeeping, "PURGED_AT_ONCE", 2)
+            patched.setattr(sqlite, "PURGED_AT_ONCE", 2)
+            assert await store.purge_requests(T0 + 4 * SECOND) == 4
+        assert await store.find_request("user:user", "CreateJobs", "ahead2") is not None
+        assert await store.find_request("user:user", "CreateJobs", "r4") is not None
 
     async def test_a_job_that_forbids_duplicates_has_no_live_twin(self, store: Store) -> None:
         async def submit(job_id: str, *, owner: str = "user", project: str = "") -> None:
