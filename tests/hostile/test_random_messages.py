@@ -46,7 +46,12 @@ RPCS = sorted(rpc for rpc in METHODS if not METHODS[rpc].client_streaming)
 runs = 0
 accepted = 0
 violations: list[str] = []
-began = time.monotonic()
+
+
+@pytest.fixture(scope="module")
+def began() -> float:
+    """When the first of these was run, in seconds of the monotonic clock."""
+    return time.monotonic()
 
 
 def examples(count: int) -> settings:
@@ -57,7 +62,7 @@ def examples(count: int) -> settings:
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def house(tmp_path_factory: pytest.TempPathFactory, began: float) -> AsyncIterator[House]:
     directory: Path = tmp_path_factory.mktemp("random") / "data"
     clock, ids = FakeClock(rounds=3), SequenceIds()
     configuration = Configuration(webhooks=WebhookSettings(targets=LOOSE))
