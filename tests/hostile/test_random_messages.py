@@ -205,7 +205,7 @@ async def test_careless_service_is_noticed(data: st.DataObject) -> None:
         noticed.extend(harm(of_status(failed.status)))
 
 
-async def test_everything_can_be_read_afterwards(house: House) -> None:
+async def test_everything_can_be_read_afterwards(house: House, began: float) -> None:
     """No message has left anything behind that somebody else stumbles over: jobs, the log, the projections."""
     request = job_service_pb2.BrowseJobsRequest(page_size=20)
     request.flags.include_updates = True
