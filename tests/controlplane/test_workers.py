@@ -134,34 +134,6 @@ def test_alternating_slowly_is_no_matter() -> None:
         worker.incarnation = name
 
 
-def test_workers_without_a_stream_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_GONE", 3)
-    workers = Workers(FakeClock())
-    for index in range(6):
-        worker = connect(workers, f"w{index}")
-        if index == 0:
-            workers.occupy(worker, "lease", Slot("job"))
-        assert worker.session is not None
-        workers.disconnected(worker, worker.session)
-    connect(workers, "here")
-    assert [worker.id for worker in workers] == ["w0", "w4", "w5", "here"]
-
-
-def test_a_worker_that_was_lost_with_its_jobs_is_forgotten_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its leases have ended, and it never came back to say that nothing runs any more."""
-    monkeypatch.setattr(module, "MAX_GONE", 3)
-    workers = Workers(FakeClock())
-    for index in range(6):
-        worker = connect(workers, f"w{index}")
-        workers.occupy(worker, f"lease-{index}", Slot("job", confirmed=True))
-        assert worker.session is not None
-        workers.disconnected(worker, worker.session)
-        if index:
-            worker.remember(f"lease-{index}", "job")
-    connect(workers, "here")
-    assert [worker.id for worker in workers] == ["w0", "w4", "w5", "here"]
-
-
 def test_ended_leases_are_remembered_for_a_while() -> None:
     worker = Worker(("fleet", "a"))
     worker.introduce(pb.Hello(slots=2), ("q",), 1)

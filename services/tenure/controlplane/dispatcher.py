@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from tenure.controlplane.assignments import assignment_of, size_of
 from tenure.controlplane.handler import Handler, Step
 from tenure.controlplane.leases import Leases
+from tenure.controlplane.matching import Matching
 from tenure.controlplane.ready import PAGE, Place, QueueHead, Ready
 from tenure.controlplane.timers import Timers
 from tenure.controlplane.upkeep import ACTOR, Upkeep
@@ -228,6 +229,7 @@ class Dispatcher:
         heapq.heapify(queues)
         chosen: list[Given] = []
         now_us = self._clock.wall_us()
+        matching = Matching(self._workers.pools, now_us)
         while queues and len(chosen) < BATCH:
             _, queue, head = queues[0]
             ready = head.first()
@@ -236,7 +238,7 @@ class Dispatcher:
                     break  # what is read next may come before what other queues have
                 heapq.heappop(queues)
                 continue
-            worker = self._fitting(ready, queue, now_us)
+            worker = matching.worker(ready, queue)
             if worker is None:
                 self._park(head, ready, queue, now_us)
             else:
@@ -245,17 +247,6 @@ class Dispatcher:
             if following is not None:
                 heapq.heapreplace(queues, (following.place, queue, head))
         return chosen
-
-    def _fitting(self, ready: Ready, queue: str, now_us: int) -> Worker | None:
-        job = ready.job
-        for worker in self._workers.pools[queue]:
-            if worker.generation in ready.unfit:
-                continue
-            if job.avoided and job.avoids(worker.id, now_us):
-                continue
-            if not job.origin.absolute_paths or worker.fits(job):
-                return worker
-        return None
 
     def _reserve(self, ready: Ready, worker: Worker, queue: str) -> Given:
         given = Given(ready, worker, worker.generation, self._ids.new())

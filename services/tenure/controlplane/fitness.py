@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tenure.controlplane.folders import allowed
 from tenure.controlplane.leases import Live
-from tenure.controlplane.workers import Worker, below
+from tenure.controlplane.workers import Worker
 from tenure.domain.job import Avoided, Job
 
 
@@ -79,7 +80,7 @@ def fitness(workers: Iterable[Worker], live: Live | None, job: Job, now_us: int,
             full += 1
         elif (one := avoided.get(worker.id)) is not None:
             kept.append(one)
-        elif not all(any(below(path, root) for root in worker.roots) for path in paths):
+        elif not allowed(paths, worker.roots):
             not_allowed += 1
         elif not worker.fits(job):
             in_use += 1

@@ -54,7 +54,7 @@ class Pages:
             case [int(first), int(second)]:
                 return first, second
             case _:
-                raise _invalid()
+                raise page_token_invalid()
 
     def read_text(self, request: Message, principal: str) -> str | None:
         """The same for a list in the order of one text.
@@ -68,7 +68,7 @@ class Pages:
             case [str(text)]:
                 return text
             case _:
-                raise _invalid()
+                raise page_token_invalid()
 
     def _read(self, request: Message, principal: str) -> list[object] | None:
         token = cast(_Paged, request).page_token
@@ -77,10 +77,10 @@ class Pages:
         try:
             raw = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (UnicodeEncodeError, binascii.Error):
-            raise _invalid() from None
+            raise page_token_invalid() from None
         body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         if body[:1] != _VERSION or not hmac.compare_digest(mac, self._mac(body, request, principal)):
-            raise _invalid()
+            raise page_token_invalid()
         return cast("list[object]", json.loads(body[1:]))
 
     def _mac(self, body: bytes, request: Message, principal: str) -> bytes:
@@ -96,7 +96,8 @@ class Pages:
         return hmac.digest(self._key, text, "sha256")[:_MAC_BYTES]
 
 
-def _invalid() -> Refused:
+def page_token_invalid() -> Refused:
+    """PAGE_TOKEN_INVALID: there is no such place in the list."""
     return Refused(
         Reason.PAGE_TOKEN_INVALID, "the page token is not of this list; begin with the first page", field="page_token"
     )

@@ -17,7 +17,7 @@ from tenure.controlplane.fitness import Fitness, fitness
 from tenure.controlplane.handler import Handler
 from tenure.controlplane.leases import Leases
 from tenure.controlplane.logs import Logs
-from tenure.controlplane.pages import Pages
+from tenure.controlplane.pages import Pages, page_token_invalid
 from tenure.controlplane.reports import Reports
 from tenure.controlplane.sessions import Sessions
 from tenure.controlplane.status import InvalidFields
@@ -41,6 +41,10 @@ MAX_PAGE_SIZE = 1000
 LEASES_PAGE = 1000
 # For the first message, and for the leases to have been read at the start.
 FIRST_MESSAGE_S = 10.0
+
+# Where a worker stands in the list: it has gone, its id, its token's subject.
+_Place = tuple[bool, str, str]
+_FIRST: _Place = (False, "", "")
 
 
 class WorkerService:
@@ -213,18 +217,31 @@ class WorkerService:
             raise Refused(Reason.COMMIT_OUTCOME_UNKNOWN, text) from None
 
     async def browse_workers(self, request: pb.BrowseWorkersRequest, call: Call) -> pb.BrowseWorkersResponse:
-        """A page of the workers, by id."""
-        after = self._pages.read_text(request, call.identity.principal)
+        """A page of the workers: those that are connected before those that have gone, both by id.
+
+        What counts is how it was when the first page was read, so that one that comes or goes meanwhile is not missed.
+        One that introduces itself anew meanwhile may be on two pages.
+        """
+        self._workers.forget()
+        principal = call.identity.principal
+        changes, after = self._workers.changes, _FIRST
+        if (text := self._pages.read_text(request, principal)) is not None:
+            changes, after = _read_place(text)
+
+        def place(worker: Worker) -> _Place:
+            return not worker.connected_at(changes), worker.id, worker.subject
+
         size = min(request.page_size or PAGE_SIZE, MAX_PAGE_SIZE)
         wanted = (
             worker
             for worker in self._workers
-            if (not request.queue or request.queue in worker.queues) and (after is None or _key(worker) > after)
+            if (not request.queue or request.queue in worker.queues) and place(worker) > after
         )
-        page = heapq.nsmallest(size + 1, wanted, key=_key)
+        page = heapq.nsmallest(size + 1, wanted, key=place)
         response = pb.BrowseWorkersResponse(workers=[self._message(worker) for worker in page[:size]])
         if len(page) > size:
-            response.next_page_token = self._pages.make((_key(page[size - 1]),), request, call.identity.principal)
+            text = _place_text(changes, place(page[size - 1]))
+            response.next_page_token = self._pages.make((text,), request, principal)
         return response
 
     async def drain_workers(self, request: pb.DrainWorkersRequest, call: Call) -> pb.DrainWorkersResponse:
@@ -276,5 +293,14 @@ class WorkerService:
         return message
 
 
-def _key(worker: Worker) -> str:
-    return f"{worker.id}\x00{worker.subject}"
+def _place_text(changes: int, place: _Place) -> str:
+    away, worker_id, subject = place
+    return "\x00".join((str(changes), "away" if away else "", worker_id, subject))
+
+
+def _read_place(text: str) -> tuple[int, _Place]:
+    match text.split("\x00", 3):
+        case [changes, "away" | "" as away, worker_id, subject] if changes.isdecimal():
+            return int(changes), (bool(away), worker_id, subject)
+        case _:  # made by a version that had another order
+            raise page_token_invalid()

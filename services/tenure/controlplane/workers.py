@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tenure.controlplane.folders import allowed, overlap
+from tenure.controlplane.gone import Gone
 from tenure.domain.job import Job
 from tenure.runtime.clock import Clock
 from tenure.runtime.logs import get_logger
@@ -30,8 +32,6 @@ SUSPECT_NS = 10 * MINUTE_NS
 CLONE_RETURNS = 3
 CLONE_NS = MINUTE_NS
 MAX_HELLOS = 16
-# Workers without a stream that are remembered.
-MAX_GONE = 10_000
 # Ended leases of a worker whose job is remembered, besides four a slot: a report of them may be repeated.
 PAST_LEASES = 64
 
@@ -56,6 +56,7 @@ class Worker:
         generation: grows with every Hello; what was found out about the worker before does not hold after.
         busy: slots in use, by lease.
         past: jobs of leases that are over, by lease, the oldest first.
+        left: what `Workers.changes` was when its last stream had ended.
         since_us: when its stream began, or ended.
         suspect_until_ns, suspect_until_us: it gets no job before, by both clocks; None: it is not suspect.
     """
@@ -74,6 +75,7 @@ class Worker:
         "id",
         "incarnation",
         "labels",
+        "left",
         "past",
         "queues",
         "roots",
@@ -88,7 +90,7 @@ class Worker:
     def __init__(self, key: WorkerKey) -> None:
         self.subject, self.id = key
         self.session: Session | None = None
-        self.generation = 0
+        self.generation = self.left = 0
         self.incarnation = ""
         self.queues: tuple[str, ...] = ()
         self.slots = 0
@@ -127,6 +129,10 @@ class Worker:
             and self.suspect_until_ns is None
             and len(self.busy) < self.slots
         )
+
+    def connected_at(self, changes: int) -> bool:
+        """Whether it was connected when `Workers.changes` was that, and has not introduced itself since."""
+        return self.generation <= changes and (self.session is not None or self.left > changes)
 
     def introduce(self, hello: pb.Hello, queues: tuple[str, ...], generation: int) -> None:
         """Take over what Hello says; `busy` is rebuilt by whoever gives the verdicts."""
@@ -170,10 +176,11 @@ class Worker:
 
     def fits(self, job: Job) -> bool:
         """Whether the job's absolute paths lie below the worker's roots and are not in use."""
-        return all(
-            any(below(path, root) for root in self.roots) and not self._in_use(path)
-            for path in job.origin.absolute_paths
-        )
+        return allowed(job.origin.absolute_paths, self.roots) and not self.uses(job.origin.absolute_paths)
+
+    def uses(self, paths: tuple[str, ...]) -> bool:
+        """Whether one of the absolute paths is in use."""
+        return overlap(paths, (*self._hello_paths, *(path for slot in self.busy.values() for path in slot.paths)))
 
     def occupy(self, lease_id: str, slot: Slot) -> None:
         """A slot is in use from now on."""
@@ -207,19 +214,18 @@ class Worker:
         """An attempt succeeded on it."""
         self._failed_jobs = ()
 
-    def _in_use(self, path: str) -> bool:
-        used = (*self._hello_paths, *(path for slot in self.busy.values() for path in slot.paths))
-        return any(below(path, other) or below(other, path) for other in used)
-
 
 class Workers:
-    """All workers, and for each queue those that have a free slot, the one that was used least recently first."""
+    """All workers, and for each queue those that have a free slot, the one that was used least recently first.
+
+    `changes` grows with every Hello, whose generation it is, and with every stream that ends.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._all: dict[WorkerKey, Worker] = {}
-        self._gone: OrderedDict[WorkerKey, Worker] = OrderedDict()
-        self._generations = 0
+        self._gone = Gone(clock)
+        self.changes = 0
         self._serving: dict[str, dict[Worker, None]] = {}
         self.pools: dict[str, OrderedDict[Worker, None]] = {}
         self.on_room: Callable[[Worker], None] = lambda worker: None
@@ -240,11 +246,11 @@ class Workers:
     def connected(self, worker: Worker, hello: pb.Hello, queues: tuple[str, ...], session: Session) -> None:
         """A stream of the worker begins. It gets no job before `ready`."""
         self._leave(worker)
-        self._generations += 1
-        worker.introduce(hello, queues, self._generations)
+        self.changes += 1
+        worker.introduce(hello, queues, self.changes)
         worker.session = session
         worker.since_us = self._clock.wall_us()
-        self._gone.pop(worker.key, None)
+        self._gone.discard(worker.key)
         for queue in queues:
             self._serving.setdefault(queue, {})[worker] = None
 
@@ -260,8 +266,15 @@ class Workers:
         self._leave(worker)
         worker.session = None
         worker.since_us = self._clock.wall_us()
-        self._gone[worker.key] = worker
-        self._forget()
+        self.changes += 1
+        worker.left = self.changes
+        self._gone.add(worker)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop workers that went long ago, or that are too many."""
+        for key in self._gone.forget():
+            del self._all[key]
 
     def occupy(self, worker: Worker, lease_id: str, slot: Slot) -> None:
         """A slot of the worker is in use from now on."""
@@ -334,16 +347,3 @@ class Workers:
                 serving.pop(worker, None)
                 if not serving:
                     del self._serving[queue]
-
-    def _forget(self) -> None:
-        """Of too many workers without a stream, drop the one that went first; those with live leases are kept."""
-        if len(self._gone) > MAX_GONE:
-            # A slot whose lease is over stays busy for good when its worker is lost and never says that it stopped.
-            idle = next((key for key, one in self._gone.items() if one.busy.keys() <= one.past.keys()), None)
-            if idle is not None:
-                del self._gone[idle], self._all[idle]
-
-
-def below(path: str, folder: str) -> bool:
-    """Whether a path is a folder, or lies below it."""
-    return path == folder or path.startswith(folder.rstrip("/") + "/")

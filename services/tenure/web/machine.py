@@ -86,9 +86,14 @@ class Machine:
         self._known = False
 
     @property
+    def asking(self) -> bool:
+        """It waits for a job, or for its stream to be opened."""
+        return self._asking.locked() or self._opening.locked()
+
+    @property
     def busy(self) -> bool:
         """It holds something, or is asking."""
-        return bool(self.held) or self._asking.locked() or self._opening.locked()
+        return bool(self.held) or self.asking
 
     async def ask(self, wait_s: float) -> tuple[pb.Assignment, job_pb2.Job] | None:
         """A job for the machine: its own from here on, and written down as begun; None: there is none now.

@@ -16,6 +16,9 @@ from tenure.web.machine import Machine, Records
 MAX_MACHINES = 10_000
 # A machine that holds nothing and has not asked for so long has gone.
 IDLE_NS = 60_000_000_000
+# So has one that seems to hold something: the longest lease lasts two hours and is given that once more when many run
+# out at once, so it has lost what it held, and was not told when its stream had ended before.
+LOST_NS = 4 * 3600 * 1_000_000_000 + IDLE_NS
 SWEEP_S = 30.0
 
 
@@ -77,9 +80,10 @@ class Machines:
 
     async def _sweep(self) -> None:
         """Let go of machines that have gone."""
-        limit_ns = self._clock.monotonic_ns() - IDLE_NS
+        now_ns = self._clock.monotonic_ns()
         for key, machine in list(self._machines.items()):
-            if not machine.busy and machine.used_ns <= limit_ns:
+            patience_ns = LOST_NS if machine.held else IDLE_NS
+            if not machine.asking and machine.used_ns <= now_ns - patience_ns:
                 del self._machines[key]
                 await machine.close()
 
