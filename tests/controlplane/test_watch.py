@@ -9,55 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from tenure.controlplane.handler import Handler, Step
-from tenure.controlplane.resume import ResumeTokens
-from tenure.controlplane.tokens import Identity
-from tenure.controlplane.watch import Folds, Watches
+from tenure.controlplane.folds import Folds
+from tenure.controlplane.watch import Watches
 from tenure.domain import commands as c
 from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
-from tenure.domain.job import Job
 from tenure.store.open import open_store
-from tenure.store.store import JobPage, JobView, Store, StoreDamaged
+from tenure.store.store import JobFilter, JobPage, JobView, Store, StoreDamaged
 from tenure.v1 import job_pb2, job_service_pb2
-from tests.fakes import FakeClock, SequenceIds
-
-ALICE = Identity(principal="user:alice", role="user", subject="alice")
-BOB = Identity(principal="user:bob", role="user", subject="bob")
-Request = job_service_pb2.WatchJobsRequest
-Response = job_service_pb2.WatchJobsResponse
-
-
-class Bench:
-    """A store with a handler, and watches of it."""
-
-    def __init__(self, store: Store, mark_seconds: float = 60.0) -> None:
-        self.store = store
-        self.clock = FakeClock()
-        self.handler = Handler(store, self.clock, SequenceIds())
-        self.resume = ResumeTokens(store, b"k" * 32)
-        self.watches = Watches(store, self.resume, mark_seconds)
-
-    async def job(self, owner: str = "alice") -> str:
-        event = e.JobCreated(
-            specification=job_pb2.JobSpecification(command="true").SerializeToString(),
-            specification_digest=b"",
-            allow_duplicate=True,
-            created_by=owner,
-            project="",
-            queue="default",
-            priority=0,
-            terms=e.Terms(time_allocation_us=3_600_000_000, basis=e.Basis.CREATED),
-            command="true",
-            arguments=(),
-        )
-        executed = await self.handler.create([event], actor=f"user:{owner}")
-        job = executed.jobs[0]
-        assert isinstance(job, Job)
-        return job.id
-
-    async def do(self, job_id: str, command: c.Command) -> None:
-        await self.handler.execute([Step(job_id=job_id, command=command)], actor="user:alice", partial=True)
+from tests.controlplane.watching import ALICE, BOB, Bench, Request, Response, kinds, take
+from tests.fakes import FakeClock
 
 
 @pytest.fixture
@@ -67,15 +28,6 @@ async def bench() -> AsyncIterator[Bench]:
     yield bench
     bench.watches.close()
     await store.close()
-
-
-async def take(stream: AsyncIterator[Response], count: int) -> list[Response]:
-    async with asyncio.timeout(10):
-        return [await anext(stream) for _ in range(count)]
-
-
-def kinds(responses: list[Response]) -> list[str | None]:
-    return [response.WhichOneof("message") for response in responses]
 
 
 async def test_a_watch_begins_with_the_live_jobs_and_a_mark(bench: Bench) -> None:
@@ -215,6 +167,42 @@ async def test_marks_come_when_nothing_happens(bench: Bench) -> None:
     assert all(response.resume_token for response in responses)
 
 
+class Observed(Watches):
+    """Watches of which one can see what is still remembered of a snapshot."""
+
+    def _follow(self, position: int, wanted: JobFilter, seen: dict[str, int]) -> AsyncIterator[Response]:
+        self.seen = seen
+        return super()._follow(position, wanted, seen)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.2], ids=["quiet", "busy"])
+async def test_what_a_snapshot_has_shown_is_not_remembered_for_good(bench: Bench, seconds: float) -> None:
+    ended, live = [await bench.job() for _ in range(5)], await bench.job()
+    for job_id in ended:
+        await bench.do(job_id, c.Terminate())
+    watches = Observed(bench.store, bench.resume, mark_seconds=seconds)
+    flags = job_service_pb2.JobFlags(filter_state=job_pb2.JOB_STATE_SUCCESS)
+    stream = watches.watch(Request(flags=flags), ALICE)
+    assert kinds(await take(stream, 6)) == ["snapshot"] * 5 + ["progress_mark"]
+    async with asyncio.timeout(10):
+        if seconds < 0.1:
+            assert kinds([await anext(stream)]) == ["progress_mark"]
+        else:  # there is always something to tell, and no time for a mark
+            await bench.do(await bench.job(), c.Terminate())
+            assert kinds([await anext(stream)]) == ["event"]
+            assert set(watches.seen) == set(ended)
+            while watches.seen:
+                await bench.do(await bench.job(), c.Terminate())
+                while kinds([await anext(stream)]) == ["progress_mark"]:
+                    pass
+        assert watches.seen == {}
+        await bench.do(live, c.Terminate())
+        while (told := await anext(stream)).WhichOneof("message") == "progress_mark":
+            pass
+    assert told.event.job_id == live
+    watches.close()
+
+
 async def test_ids_and_flags_together_are_refused(bench: Bench) -> None:
     request = Request(ids=[await bench.job()], flags=job_service_pb2.JobFlags(filter_queue="default"))
     with pytest.raises(Refused) as refused:
@@ -287,9 +275,10 @@ class Damaged:
 async def test_a_stream_that_lost_events_is_damage_and_nobody_waits_for_them(bench: Bench, lost: set[int]) -> None:
     job_id = await bench.job()
     lease = {"lease_id": "lease"}
-    for command in (c.Assign(**lease, worker_id="worker"), c.Start(**lease), c.Terminate()):
+    extend = c.Extend(requested_us=1_000_000)
+    for command in (c.Assign(**lease, worker_id="worker"), c.Start(**lease), extend, c.Terminate()):
         await bench.do(job_id, command)
-    *_, last = await bench.store.read_stream(e.job_stream(job_id), 3, 10)
+    fourth, _ = await bench.store.read_stream(e.job_stream(job_id), 3, 10)
     folds = Folds(cast(Store, Damaged(bench.store, lambda event: event.version in lost)))
     with pytest.raises(StoreDamaged, match=f"job/{job_id} has no event {min(lost)}"):
-        await folds.around(job_id, last)
+        await folds.after(job_id, fourth)

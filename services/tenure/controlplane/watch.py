@@ -7,28 +7,26 @@ reconnect with a token goes on without gap or repeat, on any server of the same 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from tenure.controlplane.convert import fill_status, job_message, update_message
+from tenure.controlplane.folds import Folds
 from tenure.controlplane.handler import not_found
 from tenure.controlplane.queries import filter_of
 from tenure.controlplane.resume import ResumeTokens
 from tenure.controlplane.tokens import Identity
 from tenure.domain import events as e
 from tenure.domain.errors import Reason, Refused
-from tenure.domain.job import Job, create, evolve
-from tenure.domain.states import State
+from tenure.domain.states import TRANSITIONS, Phase, State, shown
 from tenure.projections.updates import spoken_of, update_of
 from tenure.store.codec import to_message
 from tenure.store.matching import matches
-from tenure.store.store import EventFilter, JobFilter, JobOrder, JobView, Store, StoreDamaged
+from tenure.store.store import EventFilter, JobFilter, JobOrder, JobView, Store
 from tenure.v1 import job_service_pb2
 
 PAGE = 200
 MARK_SECONDS = 10.0
-FOLDS = 10_000
 
 LIVE = frozenset({State.IN_QUEUE, State.RUNNING, State.CANCELING})
 
@@ -62,57 +60,6 @@ class Tail:
     def close(self) -> None:
         """Stop listening to the store."""
         self._stop()
-
-
-class Folds:
-    """Jobs as they were right after an event, for watchers that read the log; a bounded cache over the streams."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-
-    async def around(self, job_id: str, event: e.RecordedEvent) -> tuple[Job | None, Job]:
-        """The job before and after one event of its stream.
-
-        Raises:
-            StoreDamaged: events before it cannot be found.
-        """
-        payload = event.payload
-        if isinstance(payload, e.JobCreated):
-            return None, self._keep(create(job_id, payload, event.time_us))
-        before = self._jobs.get(job_id)
-        if before is None or before.version != event.version - 1:
-            before = await self._fold(job_id, event.stream, event.version - 1)
-        return before, self._keep(evolve(before, _of_job(payload), event.time_us))
-
-    async def _fold(self, job_id: str, stream: str, version: int) -> Job:
-        job = self._jobs.get(job_id)
-        if job is not None and job.version > version:
-            job = None
-        while job is None or job.version < version:
-            reached = job.version if job else 0
-            events = await self._store.read_stream(stream, reached, min(PAGE, version - reached))
-            # There is more of it: an index that does not find it would have us look here for ever, and short reads
-            # suspend nobody.
-            if not events:
-                raise _not_found(stream, reached + 1)
-            for event in events:
-                reached += 1
-                if event.version != reached:
-                    raise _not_found(stream, reached)
-                if job is None:
-                    assert isinstance(event.payload, e.JobCreated)
-                    job = create(job_id, event.payload, event.time_us)
-                else:
-                    job = evolve(job, _of_job(event.payload), event.time_us)
-        return job
-
-    def _keep(self, job: Job) -> Job:
-        self._jobs[job.id] = job
-        self._jobs.move_to_end(job.id)
-        while len(self._jobs) > FOLDS:
-            self._jobs.popitem(last=False)
-        return job
 
 
 class Watches:
@@ -186,7 +133,7 @@ class Watches:
     ) -> AsyncIterator[Response]:
         """What happened while the snapshot was read, and is not part of it: without a token, as the snapshot."""
         only = events_of(wanted)
-        known = set(seen)
+        known = set() if wanted.states else set(seen)
         while position < end:
             events, position = await self._store.read(position, PAGE, only)
             for event in events:
@@ -203,23 +150,29 @@ class Watches:
 
     async def _follow(self, position: int, wanted: JobFilter, seen: dict[str, int]) -> AsyncIterator[Response]:
         only = events_of(wanted)
-        marked = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time
+        begun = marked = now()
+        shown_up_to: int | None = None
         while True:
-            if not await self._tail.wait(position, self._mark_seconds):
+            quiet = not await self._tail.wait(position, self._mark_seconds)
+            if not quiet:
+                events, reached = await self._store.read(position, PAGE, only)
+                for event in events:
+                    response = await self._response(event, wanted, seen)
+                    if response is not None:
+                        response.resume_token = await self._resume.make(event.position)
+                        yield response
+                        marked = now()
+                position = reached
+            if seen and (quiet or now() - begun >= self._mark_seconds):
+                # A snapshot may show what was on disk a moment before the head said so. That moment is long over: all
+                # that was shown is in the log up to here, and once past it nothing can be told twice.
+                shown_up_to = self._store.head().position if shown_up_to is None else shown_up_to
+                if position >= shown_up_to:
+                    seen.clear()
+            if quiet or now() - marked >= self._mark_seconds:
                 yield self._mark(position, await self._resume.make(position))
-                marked = asyncio.get_running_loop().time()
-                continue
-            events, reached = await self._store.read(position, PAGE, only)
-            for event in events:
-                response = await self._response(event, wanted, seen)
-                if response is not None:
-                    response.resume_token = await self._resume.make(event.position)
-                    yield response
-                    marked = asyncio.get_running_loop().time()
-            position = reached
-            if asyncio.get_running_loop().time() - marked >= self._mark_seconds:
-                yield self._mark(position, await self._resume.make(position))
-                marked = asyncio.get_running_loop().time()
+                marked = now()
 
     async def _response(self, event: e.RecordedEvent, wanted: JobFilter, seen: dict[str, int]) -> Response | None:
         kind, _, job_id = event.stream.partition("/")
@@ -228,7 +181,10 @@ class Watches:
         if event.version <= seen.get(job_id, 0):
             return None  # part of the snapshot
         seen.pop(job_id, None)
-        before, after = await self._folds.around(job_id, event)
+        some = await self._folds.some(job_id, event)
+        if some is not None and not matches(some, _with_states(wanted, frozenset())):
+            return None  # for good: whoever it belongs to, nothing of it has to be worked out for this watcher
+        after = await self._folds.after(job_id, event)
         if matches(after, wanted):
             response = Response()
             response.event.job_id = job_id
@@ -238,8 +194,10 @@ class Watches:
             if update is not None:
                 response.event.update.CopyFrom(update_message(update))
             return response
-        if before is not None and matches(before, wanted):
-            return Response(left=job_service_pb2.JobLeft(job_id=job_id))
+        if wanted.states & _STATES_BEFORE[type(event.payload), after.phase]:
+            before = await self._folds.before(job_id, event)
+            if before is not None and matches(before, wanted):
+                return Response(left=job_service_pb2.JobLeft(job_id=job_id))
         return None
 
     def _mark(self, position: int, token: str) -> Response:
@@ -253,14 +211,17 @@ def events_of(wanted: JobFilter) -> EventFilter | None:
     return EventFilter(streams=frozenset(e.job_stream(job_id) for job_id in wanted.ids))
 
 
-def _not_found(stream: str, version: int) -> StoreDamaged:
-    return StoreDamaged(f"{stream} has no event {version}, but later ones: check the log with `tenure log verify`")
+def _states_before() -> dict[tuple[type[e.Payload], Phase], frozenset[State]]:
+    """What may have been shown before an event of that type that led to that phase."""
+    found: dict[tuple[type[e.Payload], Phase], frozenset[State]] = {}
+    for (before, kind), after in TRANSITIONS.items():
+        states = frozenset() if before is None else frozenset({shown(before, None)})
+        found[kind, after] = found.get((kind, after), frozenset()) | states
+    return found
+
+
+_STATES_BEFORE = _states_before()
 
 
 def _with_states(wanted: JobFilter, states: frozenset[State]) -> JobFilter:
     return replace(wanted, states=states)
-
-
-def _of_job(payload: e.Payload) -> e.JobEvent:
-    assert not isinstance(payload, e.QueueConfigured | e.QueuePaused | e.QueueResumed)
-    return payload

@@ -66,6 +66,9 @@ class MemoryOutbox:
                 del self._subscriptions[job_id]
             self._endpoints.pop(endpoint_id, None)
 
+    async def sweep(self) -> None:
+        """See `Outbox.sweep`: here nothing is left."""
+
     async def enqueue(self, batch: Batch) -> None:
         """See `Outbox.enqueue`."""
         self._position = max(self._position, batch.position)
@@ -181,6 +184,18 @@ class MemoryOutbox:
         for endpoint_id, job_id in {(one.endpoint_id, one.job_id) for one in again}:
             self._order(endpoint_id, job_id, now_us)
         return len(again)
+
+    async def expire(self, before_us: int, now_us: int, why: str) -> int:
+        """See `Outbox.expire`."""
+        old = [
+            one for one in self._deliveries.values() if one.state is DeliveryState.PENDING and one.made_us < before_us
+        ]
+        for one in old:
+            dead = replace(one, state=DeliveryState.DEAD, next_us=None, error=one.error or why)
+            self._deliveries[one.number] = dead
+        for endpoint_id, job_id in {(one.endpoint_id, one.job_id) for one in old}:
+            self._order(endpoint_id, job_id, now_us)
+        return len(old)
 
     async def purge(self, before_us: int, limit: int) -> int:
         """See `Outbox.purge`."""

@@ -7,7 +7,8 @@ nothing. What became of a delivery is written after it was tried: a crash in bet
 id. Every engine keeps these promises; `tests/store/contract_outbox.py` checks them:
 
 * of a job's deliveries to one endpoint, only the first that waits is ever due;
-* nothing is removed but what was delivered or given up, and what belongs to a removed endpoint.
+* nothing is removed but what was delivered or given up, and what belongs to a removed endpoint;
+* nothing of a removed endpoint is ever due or seen again, even where the process ends before all of it is removed.
 
 Times are wall time in integer microseconds.
 """
@@ -18,6 +19,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
+
+# All commits wait for a transaction of the outbox: about so many rows are changed in one, however many there are.
+ROWS_AT_ONCE = 500
 
 
 class DeliveryState(IntEnum):
@@ -166,17 +170,22 @@ class Outbox(Protocol):
         """All jobs that are announced, by id."""
 
     async def put_endpoints(self, endpoints: Iterable[Endpoint], position: int, at_us: int) -> None:
-        """Keep endpoints, new ones and changed ones, all or none; whatever waits for a disabled one is dead then. The
-        log need not be looked through up to `position`: nothing in it is for them."""
+        """Keep endpoints, new ones and changed ones, all or none. Whatever waits for a disabled one is dead then; where
+        that is much, once it is swept. The log need not be looked through up to `position`: nothing in it is for
+        them."""
 
     async def remove_endpoints(self, ids: Iterable[str]) -> None:
-        """Forget endpoints with their subscriptions and deliveries, all or none; unknown ids change nothing."""
+        """Forget endpoints with their subscriptions and deliveries, all or none; unknown ids change nothing. From then
+        on nobody sees any of it; where it is much, it takes room until it is swept."""
+
+    async def sweep(self) -> None:
+        """Finish what removing and disabling endpoints began, in small transactions."""
 
     async def enqueue(self, batch: Batch) -> None:
         """Take over a stretch of the log. Deliveries that are known, or whose endpoint is not, are left out."""
 
     async def hosts(self) -> list[str]:
-        """The hosts that something waits for."""
+        """The hosts that something waits for; perhaps some more."""
 
     async def due(self, host: str, limit: int) -> list[Delivery]:
         """What is to be tried next at a host, the earliest first: its time may not have come."""
@@ -195,6 +204,10 @@ class Outbox(Protocol):
 
     async def replay(self, numbers: Sequence[int], now_us: int) -> int:
         """Have deliveries that do not wait tried again, as if they were new; returns how many."""
+
+    async def expire(self, before_us: int, now_us: int, why: str) -> int:
+        """Give up all that waits and was made before then, tried or not, in small transactions; returns how many. `why`
+        is for those that nothing was wrong with so far; what follows in a job is due at once."""
 
     async def purge(self, before_us: int, limit: int) -> int:
         """Forget some deliveries that were made before then and do not wait, at most `limit`; returns how many."""

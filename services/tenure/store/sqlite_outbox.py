@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import apsw
@@ -19,6 +20,8 @@ from tenure.store.outbox import (
     Subscription,
     Tried,
 )
+from tenure.store.sqlite_outbox_ending import NEXT_NUMBER, give_up, old, purge, remove, sweep, to_sweep
+from tenure.store.sqlite_outbox_order import order
 from tenure.store.sqlite_schema import Value, one, rows
 
 T = TypeVar("T")
@@ -33,15 +36,6 @@ _INSERT = (
     "INSERT OR IGNORE INTO deliveries (webhook, position, epoch, job_id, version, sequence, type, host, state, "
     "attempts, made_us, next_us, tried_us, status, error) "
     "SELECT number, ?2, ?3, ?4, ?5, ?6, ?7, host, ?8, 0, ?9, NULL, NULL, 0, ?10 FROM webhooks WHERE id = ?1"
-)
-_FIRST = "SELECT min(sequence) FROM deliveries WHERE webhook = ?1 AND job_id = ?2 AND state = 1"
-_OTHERS_WAIT = (
-    "UPDATE deliveries SET next_us = NULL "
-    "WHERE webhook = ?1 AND job_id = ?2 AND state = 1 AND sequence > ?3 AND next_us IS NOT NULL"
-)
-_FIRST_IS_DUE = (
-    "UPDATE deliveries SET next_us = ?4 "
-    "WHERE webhook = ?1 AND job_id = ?2 AND state = 1 AND sequence = ?3 AND next_us IS NULL"
 )
 
 
@@ -67,6 +61,8 @@ class SqliteOutbox:
         self._write = write
         self._read = read
         self._long = long
+        # Whether something of removed endpoints may be left, also from before a crash.
+        self._left_over = True
 
     async def position(self) -> int:
         """See `Outbox.position`."""
@@ -95,7 +91,8 @@ class SqliteOutbox:
     async def remove_endpoints(self, ids: Iterable[str]) -> None:
         """See `Outbox.remove_endpoints`."""
         gone = list(ids)
-        await self._write(lambda connection: _remove(connection, gone))
+        if await self._write(lambda connection: remove(connection, gone)):
+            self._left_over = True
 
     async def enqueue(self, batch: Batch) -> None:
         """See `Outbox.enqueue`."""
@@ -113,7 +110,9 @@ class SqliteOutbox:
             "JOIN webhooks w ON w.number = d.webhook "
             "WHERE d.host = ? AND d.next_us IS NOT NULL ORDER BY d.next_us, d.number LIMIT ?"
         )
-        return [_delivery(row) for row in await self._read(limit, lambda c: rows(c, sql, (host, limit)))]
+        # What is left of removed endpoints is read as well, to be passed over.
+        size = self._long if self._left_over else limit
+        return [_delivery(row) for row in await self._read(size, lambda c: rows(c, sql, (host, limit)))]
 
     async def settle(self, tried: Sequence[Tried]) -> None:
         """See `Outbox.settle`."""
@@ -147,9 +146,29 @@ class SqliteOutbox:
         wanted = list(numbers)
         return await self._write(lambda connection: _replay(connection, wanted, now_us))
 
+    async def sweep(self) -> None:
+        """See `Outbox.sweep`."""
+        self._left_over = True
+        while found := await self._read(self._long, to_sweep):
+            if not await self._write(partial(sweep, swept=found)):
+                break
+        self._left_over = False
+
+    async def expire(self, before_us: int, now_us: int, why: str) -> int:
+        """See `Outbox.expire`."""
+        given_up = 0
+        for (webhook,) in await self._read(self._long, lambda c: rows(c, "SELECT number FROM webhooks")):
+            after = 0
+            look = partial(old, webhook=webhook, before_us=before_us)
+            while found := await self._read(self._long, partial(look, after=after)):
+                after = found[-1]
+                end = partial(give_up, found=found, before_us=before_us, now_us=now_us, why=why)
+                given_up += await self._write(end)
+        return given_up
+
     async def purge(self, before_us: int, limit: int) -> int:
         """See `Outbox.purge`."""
-        return await self._write(lambda connection: _purge(connection, before_us, limit))
+        return await self._write(lambda connection: purge(connection, before_us, limit))
 
 
 def _endpoint(row: tuple[Any, ...]) -> Endpoint:
@@ -198,9 +217,10 @@ def _put(connection: apsw.Connection, endpoints: list[Endpoint], position: int, 
     for endpoint in endpoints:
         secrets = [[secret.value.hex(), secret.made_us, secret.until_us] for secret in endpoint.secrets]
         connection.execute(
-            "INSERT INTO webhooks (id, url, host, created_by, project, event_types, disabled, created_us, secrets) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET event_types = excluded.event_types, "
-            "disabled = excluded.disabled, secrets = excluded.secrets",
+            "INSERT INTO webhooks (number, id, url, host, created_by, project, event_types, disabled, created_us, "  # noqa: S608
+            f"secrets) VALUES ({NEXT_NUMBER}, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET event_types = excluded.event_types, disabled = excluded.disabled, "
+            "secrets = excluded.secrets",
             (
                 endpoint.id,
                 endpoint.url,
@@ -213,19 +233,9 @@ def _put(connection: apsw.Connection, endpoints: list[Endpoint], position: int, 
                 json.dumps(secrets),
             ),
         )
-        if endpoint.disabled:
-            connection.execute(
-                "UPDATE deliveries SET state = 3, next_us = NULL, error = ? "
-                "WHERE webhook = (SELECT number FROM webhooks WHERE id = ?) AND state = 1",
-                (endpoint.disabled, endpoint.id),
-            )
-
-
-def _remove(connection: apsw.Connection, ids: list[str]) -> None:
-    gone = "webhook IN (SELECT number FROM webhooks WHERE id IN (SELECT value FROM json_each(?)))"
-    for table in ("deliveries", "webhook_jobs"):
-        connection.execute(f"DELETE FROM {table} WHERE {gone}", (json.dumps(ids),))  # noqa: S608
-    connection.execute("DELETE FROM webhooks WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
+    ids = json.dumps([endpoint.id for endpoint in endpoints if endpoint.disabled])
+    disabled = rows(connection, "SELECT number FROM webhooks WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    sweep(connection, [number for (number,) in disabled])
 
 
 def _enqueue(connection: apsw.Connection, batch: Batch) -> None:
@@ -255,18 +265,10 @@ def _enqueue(connection: apsw.Connection, batch: Batch) -> None:
     for endpoint_id, job_id in {(new.endpoint_id, new.job_id) for new in batch.deliveries}:
         number = one(connection, "SELECT number FROM webhooks WHERE id = ?", (endpoint_id,))
         if number is not None:
-            _order(connection, number, job_id, batch.at_us)
+            order(connection, number, job_id, batch.at_us)
     connection.execute(
         "DELETE FROM webhook_jobs WHERE job_id IN (SELECT value FROM json_each(?))", (json.dumps(batch.ended),)
     )
-
-
-def _order(connection: apsw.Connection, webhook: int, job_id: str, now_us: int) -> None:
-    """Have the first delivery that waits of a job be due, and no other."""
-    first = one(connection, _FIRST, (webhook, job_id))
-    if first is not None:
-        connection.execute(_OTHERS_WAIT, (webhook, job_id, first))
-        connection.execute(_FIRST_IS_DUE, (webhook, job_id, first, now_us))
 
 
 def _settle(connection: apsw.Connection, tried: list[Tried]) -> None:
@@ -289,7 +291,7 @@ def _settle(connection: apsw.Connection, tried: list[Tried]) -> None:
             ),
         )
         for webhook, job_id in found:
-            _order(connection, webhook, job_id, done.tried_us)
+            order(connection, webhook, job_id, done.tried_us)
 
 
 def _browse(
@@ -332,14 +334,5 @@ def _replay(connection: apsw.Connection, numbers: list[int], now_us: int) -> int
         (now_us, json.dumps(numbers)),
     )
     for webhook, job_id in set(found):
-        _order(connection, webhook, job_id, now_us)
+        order(connection, webhook, job_id, now_us)
     return len(found)
-
-
-def _purge(connection: apsw.Connection, before_us: int, limit: int) -> int:
-    connection.execute(
-        "DELETE FROM deliveries WHERE number IN (SELECT number FROM deliveries INDEXED BY deliveries_old "
-        "WHERE state <> 1 AND made_us < ? ORDER BY made_us LIMIT ?)",
-        (before_us, limit),
-    )
-    return connection.changes()

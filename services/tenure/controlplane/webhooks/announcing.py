@@ -29,6 +29,7 @@ from tenure.store.store import CommitOutcomeUnknown, Store, StoreError
 PURGE_EVERY_S = 3600.0
 PURGED_AT_ONCE = 1000
 RESTART_S = 5.0
+TOO_OLD = "it had waited too long"
 
 log = get_logger("webhooks")
 
@@ -104,6 +105,7 @@ class Webhooks:
             group.create_task(self._always("deliverer", self._deliverer.run))
             group.create_task(self._always("follower", self.follower.run))
             group.create_task(self._purge())
+            group.create_task(self._sweep())
 
     async def _always(self, part: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a part, and again after a defect: jobs go on whether they are announced or not."""
@@ -135,13 +137,34 @@ class Webhooks:
             self._own_resolver.close()
 
     async def _purge(self) -> None:
+        """Give up what waits too long, forget what was kept long enough, and finish what could not be swept."""
+        outbox = self._store.outbox
+        # Where one try is all there is, everything still has the time to be tried.
+        age_us = max(self._schedule.max_age_us, round(PURGE_EVERY_S * 1e6))
         while True:
             await self._clock.sleep(PURGE_EVERY_S)
-            before_us = self._clock.wall_us() - self._schedule.keep_us
+            now_us = self._clock.wall_us()
             try:
-                while await self._store.outbox.purge(before_us, PURGED_AT_ONCE) == PURGED_AT_ONCE:
+                # Of a host that does not answer two at a time are tried, and the rest would wait for ever.
+                given_up = await outbox.expire(now_us - age_us, now_us, TOO_OLD)
+                if given_up:
+                    log.warning("deliveries_dead", count=given_up, why=TOO_OLD)
+                while await outbox.purge(now_us - self._schedule.keep_us, PURGED_AT_ONCE) == PURGED_AT_ONCE:
                     pass
             except CommitOutcomeUnknown:
                 raise
             except StoreError as error:
                 log.warning("deliveries_not_purged", error=type(error).__name__)
+            self.endpoints.ended.set()
+
+    async def _sweep(self) -> None:
+        """Finish what removing and disabling endpoints began, at first what was begun before."""
+        while True:
+            self.endpoints.ended.clear()
+            try:
+                await self._store.outbox.sweep()
+            except CommitOutcomeUnknown:
+                raise
+            except StoreError as error:
+                log.warning("deliveries_not_purged", error=type(error).__name__)
+            await self.endpoints.ended.wait()

@@ -38,10 +38,11 @@ log = get_logger("webhooks")
 
 @dataclass(slots=True)
 class _Lane:
-    """What is under way to a host, by id. `pause_us` is how long it is left alone next, `until_us` until when it is."""
+    """What is under way to a host, by endpoint and job: of a job one at a time, also where that was given up
+    meanwhile and the next one is due. `pause_us` is how long it is left alone next, `until_us` until when it is."""
 
     woken: asyncio.Event = field(default_factory=asyncio.Event)
-    under_way: set[str] = field(default_factory=set)
+    under_way: set[tuple[str, str]] = field(default_factory=set)
     pause_us: int = PAUSE_US
     until_us: int = 0
 
@@ -118,7 +119,7 @@ class Deliverer:
         while not self._stopping:
             lane.woken.clear()
             due = await self._outbox.due(host, PER_HOST + len(lane.under_way))
-            waits_us = self._begin(lane, [one for one in due if one.id not in lane.under_way])
+            waits_us = self._begin(lane, [one for one in due if _of_job(one) not in lane.under_way])
             if waits_us is None and not lane.under_way and not lane.woken.is_set():
                 del self._lanes[host]
                 return
@@ -134,7 +135,7 @@ class Deliverer:
             at_us = max(one.next_us or 0, lane.until_us)
             if at_us > now_us:
                 return at_us
-            lane.under_way.add(one.id)
+            lane.under_way.add(_of_job(one))
             self._group.create_task(self._deliver(one, lane))
         return None
 
@@ -161,7 +162,7 @@ class Deliverer:
             if tried is not None:
                 await self._settling.settle(tried)
         finally:
-            lane.under_way.discard(one.id)
+            lane.under_way.discard(_of_job(one))
             lane.woken.set()
 
     async def _try(self, one: Delivery, lane: _Lane) -> Tried | None:
@@ -170,7 +171,7 @@ class Deliverer:
         if endpoint is None:
             return None
         if endpoint.disabled:
-            return self._given_up(one, endpoint.disabled)
+            return self._dead(one, endpoint.disabled)
         try:
             answer = await self._call(endpoint, one)
         except NotAnswered as failed:
@@ -244,6 +245,9 @@ class Deliverer:
 
     def _given_up(self, one: Delivery, why: str, status: int = 0) -> Tried:
         log.warning("delivery_dead", delivery_id=one.id, job_id=one.job_id, attempts=one.attempts + 1, why=why)
+        return self._dead(one, why, status)
+
+    def _dead(self, one: Delivery, why: str, status: int = 0) -> Tried:
         return Tried(
             endpoint_id=one.endpoint_id,
             position=one.position,
@@ -252,3 +256,7 @@ class Deliverer:
             status=status,
             error=why,
         )
+
+
+def _of_job(one: Delivery) -> tuple[str, str]:
+    return one.endpoint_id, one.job_id

@@ -62,6 +62,8 @@ class Endpoints:
         """The end of the log when the first endpoint was made: nothing up to there is announced."""
         self.changed = asyncio.Event()
         """Set when there are endpoints."""
+        self.ended = asyncio.Event()
+        """Set when some were removed or disabled: the outbox is to be swept."""
 
     async def load(self) -> None:
         """Read them; once, before anything else."""
@@ -182,6 +184,7 @@ class Endpoints:
     async def _remove(self, ids: list[str]) -> None:
         async with self._lock:
             await self._store.outbox.remove_endpoints(ids)
+            self.ended.set()
             for endpoint_id in ids:
                 endpoint = self._by_id.pop(endpoint_id, None)
                 if endpoint is not None:
@@ -220,6 +223,8 @@ class Endpoints:
         since = 0 if self._by_id else self._store.head().position
         await self._store.outbox.put_endpoints(endpoints, since, self._clock.wall_us())
         self.since = max(self.since, since)
+        if any(endpoint.disabled for endpoint in endpoints):
+            self.ended.set()
         self._keep(endpoints)
 
     def _keep(self, endpoints: Iterable[Endpoint]) -> None:

@@ -8,8 +8,8 @@ import json
 from google.protobuf.json_format import MessageToDict
 
 from tenure.controlplane.convert import OUTCOMES, STATES, job_message
+from tenure.controlplane.folds import Folds
 from tenure.controlplane.times import set_timestamp
-from tenure.controlplane.watch import Folds
 from tenure.domain import events as e
 from tenure.domain.job import Job
 from tenure.projections.updates import spoken_of, update_of
@@ -39,7 +39,7 @@ class Payloads:
         stored = (await self._store.load_jobs([delivery.job_id])).get(delivery.job_id)
         if not events or stored is None or events[0].position != delivery.position:
             raise Gone
-        _, after = await self._folds.around(delivery.job_id, events[0])
+        after = await self._folds.after(delivery.job_id, events[0])
         message = _message(delivery, events[0], after, stored)
         value = MessageToDict(message, always_print_fields_with_no_presence=True)
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")

@@ -14,7 +14,8 @@ _DAY_US = 24 * _HOUR_US
 class Schedule:
     """Waits double from `initial_us` to `maximum_us`, each shortened by up to a half at random so that what failed
     together does not come back together. A delivery is given up when a try fails that is its last one of
-    `max_attempts`, or that comes later than `max_age_us`. `keep_us` is how long those that do not wait are kept.
+    `max_attempts`, or that comes later than `max_age_us`; what is older and waits for its turn is given up every hour.
+    `keep_us` is how long those that do not wait are kept.
     """
 
     initial_us: int = 5 * _SECOND_US
