@@ -226,10 +226,17 @@ async def test_one_worker_a_work_directory(start: Start, server: FakeServer) -> 
 
 
 async def test_a_refused_token_ends_with_1(start: Start, server: FakeServer) -> None:
+    async def refuse() -> None:
+        # A refusal may be overtaken by the end of its stream; then the worker asks once more.
+        while True:
+            session = await server.session()
+            session.end(grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID", "the token is not known here")
+
     process = await start()
-    session = await server.session()
-    session.end(grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID", "the token is not known here")
+    refusing = asyncio.ensure_future(refuse())
     code, out, err = await ended(process)
+    refusing.cancel()
+    await asyncio.wait((refusing,))
     assert (code, out) == (1, "")
     assert "tenure: the server refuses this worker: CREDENTIALS_INVALID: the token is not known here" in err
     assert "Traceback" not in err
