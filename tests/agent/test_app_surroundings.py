@@ -46,36 +46,33 @@ async def test_signals_that_its_starter_turned_off_count_for_it_and_its_commands
 UNHEARD = ("sh", "-c", 'exec "$@" > /dev/full 2> /dev/full', "sh")
 
 
-async def test_what_cannot_be_logged_takes_no_job_along(
-    start: Start, server: FakeServer, tmp_path: Path, eventually: Eventually
+async def drains(
+    start: Start, server: FakeServer, tmp_path: Path, eventually: Eventually, number: int, before: tuple[str, ...] = ()
 ) -> None:
-    process = await start(before=UNHEARD)
+    """A worker that runs a job gives it back at the signal, and ends."""
+    process = await start(before=before)
     session = await server.session()
     await session.welcome()
     await running(session, tmp_path, eventually)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     session = await server.session()
     await session.keep("lease-1")
     assert (await session.reported("released")).released.reason == "worker is draining"
     await session.next("goodbye")
     session.end()
     assert (await ended(process))[0] == 0
+
+
+async def test_what_cannot_be_logged_takes_no_job_along(
+    start: Start, server: FakeServer, tmp_path: Path, eventually: Eventually
+) -> None:
+    await drains(start, server, tmp_path, eventually, signal.SIGTERM, UNHEARD)
 
 
 async def test_a_terminal_that_goes_away_drains(
     start: Start, server: FakeServer, tmp_path: Path, eventually: Eventually
 ) -> None:
-    process = await start()
-    session = await server.session()
-    await session.welcome()
-    await running(session, tmp_path, eventually)
-    process.send_signal(signal.SIGHUP)
-    session = await server.session()
-    await session.keep("lease-1")
-    assert (await session.reported("released")).released.reason == "worker is draining"
-    await session.next("goodbye")
-    session.end()
-    assert (await ended(process))[0] == 0
+    await drains(start, server, tmp_path, eventually, signal.SIGHUP)
 
 
 async def test_names_of_files_have_to_be_utf_8(start: Start) -> None:
