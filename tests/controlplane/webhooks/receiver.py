@@ -71,6 +71,11 @@ class Receiver:
         self.port = 0
         self._changed = asyncio.Event()
 
+    @property
+    def url(self) -> str:
+        """Its address, by a name that the tests' resolver knows."""
+        return f"http://hooks.example:{self.port}/"
+
     def replies(self, *replies: Reply | int) -> None:
         """Answer the next requests so, and then with 200."""
         rest = list(replies)

@@ -23,12 +23,6 @@ from tests.store.opening import opened
 
 
 @pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as made:
-        yield made
-
-
-@pytest_asyncio.fixture
 async def rig() -> AsyncIterator[Rig]:
     async with rigged() as made:
         yield made

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from tenure.controlplane.webhooks.calling import (
     Answer,
@@ -60,12 +59,6 @@ class Changing:
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
         return self.answers.pop(0)
-
-
-@pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as made:
-        yield made
 
 
 def caller(

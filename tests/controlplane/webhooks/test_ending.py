@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from tenure.controlplane.webhooks.announcing import TOO_OLD
 from tenure.controlplane.webhooks.schedule import Schedule
@@ -17,7 +15,7 @@ from tenure.store.outbox import DeliveryFilter, DeliveryState, Outbox
 from tenure.store.sqlite import SqliteStore
 from tenure.store.sqlite_schema import one as value
 from tenure.store.store import StorageFull
-from tests.controlplane.webhooks.receiver import Receiver, Reply, receiving
+from tests.controlplane.webhooks.receiver import Receiver, Reply
 from tests.controlplane.webhooks.rig import Rig, rigged
 from tests.store.opening import opened
 
@@ -26,16 +24,6 @@ DAY_S = 24 * HOUR_S
 SILENT = "http://silent.example:8443/"
 MANY = 3000
 PENDING, DELIVERED, DEAD = DeliveryState.PENDING, DeliveryState.DELIVERED, DeliveryState.DEAD
-
-
-@pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as made:
-        yield made
-
-
-def url_of(receiver: Receiver) -> str:
-    return f"http://hooks.example:{receiver.port}/"
 
 
 async def states(rig: Rig) -> Counter[DeliveryState]:
@@ -97,7 +85,7 @@ async def test_what_is_new_has_an_hour_to_be_tried_however_short_the_age() -> No
 async def test_the_next_of_a_job_waits_for_one_that_was_given_up_while_it_is_under_way(receiver: Receiver) -> None:
     receiver.replies(Reply(hang=True))
     async with rigged(limit_s=120.0) as rig:
-        (job_id,) = await rig.create(url_of(receiver))
+        (job_id,) = await rig.create(receiver.url)
         await receiver.until(1)
         rig.clock.freeze(3 * DAY_S)
         await rig.start(job_id)
@@ -109,19 +97,19 @@ async def test_the_next_of_a_job_waits_for_one_that_was_given_up_while_it_is_und
             await rig.clock.advance(61)
         assert len(receiver.seen) == 1
         # Other jobs go on meanwhile.
-        (other,) = await rig.create(url_of(receiver))
+        (other,) = await rig.create(receiver.url)
         assert [one.job_id for one in await receiver.until(2)] == [job_id, other]
 
 
 async def test_a_webhook_with_much_is_removed_and_nothing_of_it_is_sent(tmp_path: Path, receiver: Receiver) -> None:
     receiver.replies(*[Reply(hang=True)] * 2)
     async with opened(tmp_path) as store, rigged(store, limit_s=120.0) as rig:
-        await rig.create(url_of(receiver), count=2000)
+        await rig.create(receiver.url, count=2000)
         await receiver.until(2)
         await until_rows(rig, store, 2000)
         await rig.webhooks.endpoints.remove([one.id for one in rig.webhooks.endpoints.all()])
         assert await rig.deliveries() == []
-        (job_id,) = await rig.create(url_of(receiver))
+        (job_id,) = await rig.create(receiver.url)
         await rig.until(lambda found: [one.job_id for one in found] == [job_id])
         await until_rows(rig, store, 1)
 
@@ -134,14 +122,14 @@ async def test_what_a_crash_left_of_a_webhook_is_never_sent_and_goes(
         with monkeypatch.context() as patch:
             patch.setattr(type(store.outbox), "sweep", full)
             async with rigged(store, limit_s=120.0) as rig:
-                (job_id, *_) = await rig.create(url_of(receiver), count=2000)
+                (job_id, *_) = await rig.create(receiver.url, count=2000)
                 await receiver.until(2)
                 await until_rows(rig, store, 2000)
                 await rig.webhooks.endpoints.remove([one.id for one in rig.webhooks.endpoints.all()])
                 assert 0 < await rows_of(store) < 2000
     async with opened(tmp_path) as store, rigged(store) as rig:
         assert await rig.deliveries() == []
-        await rig.create(url_of(receiver))
+        await rig.create(receiver.url)
         await rig.do(job_id, c.Terminate())
         (made,) = await rig.until(lambda found: found[:1] != [] and found[0].state is DELIVERED)
         await until_rows(rig, store, 1)
@@ -156,7 +144,7 @@ async def test_what_could_not_be_swept_is_swept_with_the_next_purge(
     async with opened(tmp_path) as store, rigged(store, limit_s=120.0) as rig:
         with monkeypatch.context() as patch:
             patch.setattr(type(store.outbox), "sweep", full)
-            await rig.create(url_of(receiver), count=2000)
+            await rig.create(receiver.url, count=2000)
             await until_rows(rig, store, 2000)
             await rig.webhooks.endpoints.remove([one.id for one in rig.webhooks.endpoints.all()])
             await rig.clock.settle()
@@ -168,7 +156,7 @@ async def test_what_could_not_be_swept_is_swept_with_the_next_purge(
 async def test_gone_ends_everything_that_waits_however_much_it_is(tmp_path: Path, receiver: Receiver) -> None:
     receiver.answer = lambda seen: 410
     async with opened(tmp_path) as store, rigged(store) as rig:
-        await rig.create(url_of(receiver), count=2000)
+        await rig.create(receiver.url, count=2000)
         async with asyncio.timeout(15):
             while await states(rig) != {DEAD: 2000}:
                 await rig.clock.settle()

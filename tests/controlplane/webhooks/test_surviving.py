@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from tenure.controlplane.webhooks.announcing import Webhooks, WebhookSettings
 from tenure.controlplane.webhooks.payloads import Payloads
@@ -19,26 +17,16 @@ from tenure.runtime.ids import Uuid7Ids
 from tenure.store.memory import MemoryStore
 from tenure.store.outbox import DeliveryState, Outbox, Tried
 from tenure.store.store import StorageFull, StoreDamaged
-from tests.controlplane.webhooks.receiver import Receiver, Reply, Seen, receiving
+from tests.controlplane.webhooks.receiver import Receiver, Reply, Seen
 from tests.controlplane.webhooks.rig import Names, rigged
 from tests.fakes import FakeClock
 from tests.store.opening import opened
 
 
-@pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as made:
-        yield made
-
-
-def url_of(receiver: Receiver) -> str:
-    return f"http://hooks.example:{receiver.port}/"
-
-
 async def test_a_crash_before_it_was_written_down_repeats_it_with_the_same_id(
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = url_of(receiver)
+    url = receiver.url
     async with opened(tmp_path) as store:
         hanging: list[Tried] = []
 
@@ -67,7 +55,7 @@ async def test_a_crash_before_it_was_written_down_repeats_it_with_the_same_id(
 async def test_a_crash_before_the_log_was_looked_through_skips_nothing(
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = url_of(receiver)
+    url = receiver.url
     async with opened(tmp_path) as store:
 
         async def never(self: Outbox, batch: object) -> None:
@@ -104,7 +92,7 @@ async def test_whenever_it_ends_every_change_arrives_and_in_order(tmp_path: Path
         async with opened(tmp_path) as store, rigged(store, schedule=schedule, clock=clock) as rig:
             for job_id in jobs[-3:]:
                 await rig.do(job_id, c.Succeed(lease_id=await rig.start(job_id)))
-            jobs += await rig.create(url_of(receiver), count=3)
+            jobs += await rig.create(receiver.url, count=3)
             for _ in range(chance.randrange(6)):
                 await clock.advance(0.02)
     async with opened(tmp_path) as store, rigged(store, schedule=schedule, clock=clock) as rig:
@@ -123,7 +111,7 @@ async def test_a_full_disk_holds_announcements_up_and_loses_none(
         outbox: Any = rig.store.outbox
         for name in ("enqueue", "settle"):
             _fail_once(monkeypatch, outbox, name)
-        await rig.create(url_of(receiver))
+        await rig.create(receiver.url)
         await rig.until(lambda found: found[:1] != [] and found[0].state is DeliveryState.DELIVERED, step_s=1)
         assert len(receiver.seen) == 1
 
@@ -145,7 +133,7 @@ async def test_a_webhook_made_again_does_not_wait_for_what_is_under_way_to_the_r
 ) -> None:
     # In this engine the new delivery gets the number of the removed one, whose call nobody answers.
     receiver.replies(Reply(hang=True))
-    url = url_of(receiver)
+    url = receiver.url
     async with opened(tmp_path) as store, rigged(store, limit_s=120.0) as rig:
         await rig.create(url)
         await receiver.until(1)
@@ -170,7 +158,7 @@ async def test_a_defect_in_one_delivery_is_a_failed_try_of_that_one(
 
     monkeypatch.setattr(Payloads, "body", broken)
     async with rigged() as rig:
-        await rig.create(url_of(receiver), count=2)
+        await rig.create(receiver.url, count=2)
         found = await rig.until(
             lambda found: len(found) == 2 and all(one.state is DeliveryState.DELIVERED for one in found), step_s=1
         )
@@ -188,7 +176,7 @@ async def test_a_defect_in_reading_is_tried_again(receiver: Receiver, monkeypatc
             return await works(host, limit)
 
         monkeypatch.setattr(rig.store.outbox, "due", sometimes)
-        await rig.create(url_of(receiver))
+        await rig.create(receiver.url)
         await rig.until(lambda found: found[:1] != [] and found[0].state is DeliveryState.DELIVERED, step_s=1)
 
 
@@ -227,7 +215,7 @@ async def test_the_log_is_not_read_while_nobody_listens(receiver: Receiver) -> N
         await rig.do(quiet[0], c.Terminate())
         await rig.clock.settle()
         assert store.reads == 0
-        await rig.create(url_of(receiver))
+        await rig.create(receiver.url)
         await receiver.until(1)
         assert 0 < store.reads <= 2
         assert await store.outbox.position() >= 21
@@ -235,7 +223,7 @@ async def test_the_log_is_not_read_while_nobody_listens(receiver: Receiver) -> N
 
 async def test_what_is_kept_long_enough_is_forgotten(receiver: Receiver) -> None:
     async with rigged(schedule=Schedule(keep_us=2 * 3600 * 1_000_000)) as rig:
-        await rig.create(url_of(receiver))
+        await rig.create(receiver.url)
         await rig.until(lambda found: found[:1] != [] and found[0].state is DeliveryState.DELIVERED)
         await rig.clock.advance(3600)
         assert len(await rig.deliveries()) == 1
